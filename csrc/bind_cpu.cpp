@@ -1,0 +1,240 @@
+// The module _native: refuses, unwraps, releases the GIL, calls. Arrays are never converted or copied here.
+#include <pybind11/numpy.h>
+#include <pybind11/pybind11.h>
+#include <pybind11/stl.h>
+
+#include <optional>
+#include <stdexcept>
+
+#include "core.hpp"
+#include "cpu/pool.hpp"
+
+namespace py = pybind11;
+using namespace py::literals;
+
+namespace isthmus {
+namespace {
+
+template <class T>
+using Array = py::array_t<T, 0>;
+using TermTuple = std::tuple<std::string, double, std::vector<double>>;
+
+void need(bool condition, const char* message) {
+    if (!condition) throw std::invalid_argument(message);
+}
+
+// Asked on the calling thread while the GIL is released; true leaves the Python error set.
+bool signal_arrived() {
+    const py::gil_scoped_acquire gil;
+    return PyErr_CheckSignals() != 0;
+}
+
+Run run_on(const std::string& level, unsigned n_threads) {
+    const Engines* engines = engines_of(level);
+    if (!engines) throw std::runtime_error("this machine has no SIMD level '" + level + "'");
+    need(n_threads >= 1 && n_threads <= 1024, "n_threads must be 1 to 1024");
+    return {engines, n_threads, &signal_arrived};
+}
+
+KernelSum kernel_sum(const std::vector<TermTuple>& terms) {
+    KernelSum sum;
+    for (const auto& [name, weight, params] : terms) {
+        unsigned number = 0;
+        while (number < kernel_names().size() && name != kernel_names()[number].name) ++number;
+        if (number == kernel_names().size()) throw std::invalid_argument("no kernel is named '" + name + "'");
+        need(params.size() == kernel_names()[number].n_params, "a kernel term has the wrong number of parameters");
+        KernelTerm term{number, weight, {0, 0, 0}};
+        std::copy(params.begin(), params.end(), term.params);
+        sum.push_back(term);
+    }
+    need(!sum.empty(), "a kernel needs at least one term");
+    return sum;
+}
+
+template <class T>
+bool is(const py::object& x) {
+    return Array<T>::check_(x);
+}
+
+// Rows of a 2-D array whose last axis is contiguous.
+template <class T>
+Rows<T> rows_of(const Array<T>& x, std::size_t d) {
+    need(x.ndim() == 2 && std::size_t(x.shape(1)) == d && d > 0, "rows must be a 2-D array of d > 0 columns");
+    need(x.strides(1) == py::ssize_t(sizeof(T)) || d == 1, "the last axis of rows must be contiguous");
+    need(x.strides(0) % py::ssize_t(sizeof(T)) == 0, "strides must be whole elements");
+    return {x.data(), x.strides(0) / std::ptrdiff_t(sizeof(T)), std::size_t(x.shape(0))};
+}
+
+template <class T>
+T* output(Array<T>& out, std::size_t n, std::size_t m) {
+    need(out.ndim() == 2 && std::size_t(out.shape(0)) == n && std::size_t(out.shape(1)) == m,
+         "out has the wrong shape");
+    need(out.flags() & py::array::c_style, "out must be C-contiguous");
+    return out.mutable_data();  // throws when read-only
+}
+
+// Runs an operation without the GIL; an interruption leaves Python's own error.
+template <class F>
+void without_gil(F f) {
+    try {
+        const py::gil_scoped_release no_gil;
+        f();
+    } catch (const Interrupted&) {
+        throw py::error_already_set();
+    }
+}
+
+template <class T>
+void bind_block_sums(const std::vector<py::object>& stacks, const std::vector<py::object>& weights,
+                     const Array<std::int64_t>& pairs, const KernelSum& kernel, Array<double>& sums,
+                     Array<double>& diagonals, const Run& run) {
+    std::vector<Block<T>> blocks;
+    std::size_t d = 0, items = 0;
+    for (std::size_t s = 0; s < stacks.size(); ++s) {
+        need(is<T>(stacks[s]), "stacks must be arrays of one dtype, float32 or float64");
+        const auto x = py::reinterpret_borrow<Array<T>>(stacks[s]);
+        need(x.ndim() == 3 && x.shape(0) > 0 && x.shape(2) > 0, "a stack must be (c, n, d) with c, d > 0");
+        if (s == 0) d = std::size_t(x.shape(2)), items = std::size_t(x.shape(0));
+        need(std::size_t(x.shape(2)) == d && std::size_t(x.shape(0)) == items, "stacks must agree in c and d");
+        need(x.strides(2) == py::ssize_t(sizeof(T)) || d == 1, "the last axis of a stack must be contiguous");
+        const T* w = nullptr;
+        if (!weights.empty() && !weights[s].is_none()) {
+            need(is<T>(weights[s]), "weights must have the stacks' dtype");
+            const auto array = py::reinterpret_borrow<Array<T>>(weights[s]);
+            need(array.ndim() == 2 && array.shape(0) == x.shape(0) && array.shape(1) == x.shape(1) &&
+                     (array.flags() & py::array::c_style),
+                 "weights must be C-contiguous (c, n)");
+            w = array.data();
+        }
+        for (std::size_t i = 0; i < items; ++i) {
+            const T* first =
+                reinterpret_cast<const T*>(reinterpret_cast<const char*>(x.data()) + std::ptrdiff_t(i) * x.strides(0));
+            blocks.push_back({{first, x.strides(1) / std::ptrdiff_t(sizeof(T)), std::size_t(x.shape(1))},
+                              w ? w + i * std::size_t(x.shape(1)) : nullptr,
+                              i});
+        }
+    }
+    need(pairs.ndim() == 2 && pairs.shape(1) == 2 && (pairs.flags() & py::array::c_style), "pairs must be (p, 2)");
+    std::vector<Pair> pair_list;
+    for (py::ssize_t p = 0; p < pairs.shape(0); ++p) {
+        const std::int64_t a = pairs.at(p, 0), b = pairs.at(p, 1);
+        need(a >= 0 && b >= 0 && std::size_t(a) < blocks.size() && std::size_t(b) < blocks.size(),
+             "pairs must name blocks");
+        pair_list.push_back({std::size_t(a), std::size_t(b)});
+    }
+    need(sums.ndim() == 1 && std::size_t(sums.shape(0)) == pair_list.size(), "sums must be (p,)");
+    need(diagonals.ndim() == 1 && std::size_t(diagonals.shape(0)) == blocks.size(), "diagonals must be (n_blocks,)");
+    need((sums.flags() & py::array::c_style) && (diagonals.flags() & py::array::c_style),
+         "sums and diagonals must be contiguous");
+    double *to_sums = sums.mutable_data(), *to_diagonals = diagonals.mutable_data();
+    without_gil([&] { block_sums(run, blocks, d, pair_list, kernel, to_sums, to_diagonals); });
+}
+
+template <class T>
+void bind_kernel_matrix(const Array<T>& x, const Array<T>& y, const KernelSum& kernel, Array<T>& out, const Run& run) {
+    need(x.ndim() == 2, "x must be 2-D");
+    const std::size_t d = std::size_t(x.shape(1));
+    const Rows<T> left = rows_of(x, d), right = rows_of(y, d);
+    T* to = output(out, left.count, right.count);
+    without_gil([&] { kernel_matrix(run, left, right, d, kernel, to, right.count); });
+}
+
+template <class T>
+void bind_kernel_matmul(const Array<T>& x, const Array<T>& y, const Array<T>& v, const KernelSum& kernel,
+                        bool skip_diagonal, Array<T>& out, const Run& run) {
+    need(x.ndim() == 2 && v.ndim() == 2, "x and v must be 2-D");
+    const std::size_t d = std::size_t(x.shape(1)), n_columns = std::size_t(v.shape(1));
+    const Rows<T> left = rows_of(x, d), right = rows_of(y, d);
+    need(std::size_t(v.shape(0)) == right.count && (v.flags() & py::array::c_style), "v must be C-contiguous (m, q)");
+    need(!skip_diagonal || left.count == right.count, "skip_diagonal needs as many rows on both sides");
+    T* to = output(out, left.count, n_columns);
+    const T* from = v.data();
+    without_gil([&] { kernel_matmul(run, left, right, d, from, n_columns, kernel, skip_diagonal, to); });
+}
+
+template <class T>
+void bind_project(const Array<T>& x, const Array<T>& w, const std::optional<Array<T>>& b, Activation activation,
+                  Array<T>& out, const Run& run) {
+    need(x.ndim() == 2 && w.ndim() == 2 && w.shape(0) == x.shape(1) && (w.flags() & py::array::c_style),
+         "w must be C-contiguous (d, q)");
+    const std::size_t d = std::size_t(x.shape(1)), n_columns = std::size_t(w.shape(1));
+    const Rows<T> rows = rows_of(x, d);
+    const T* bias = nullptr;
+    if (b) {
+        need(b->ndim() == 1 && b->shape(0) == w.shape(1) && (b->flags() & py::array::c_style), "b must be (q,)");
+        bias = b->data();
+    }
+    T* to = output(out, rows.count, n_columns);
+    const T* weights = w.data();
+    without_gil([&] { project(run, rows, d, weights, bias, n_columns, activation, to); });
+}
+
+Activation activation_of(const std::string& name) {
+    if (name == "identity") return Activation::Identity;
+    if (name == "relu") return Activation::Relu;
+    if (name == "tanh") return Activation::Tanh;
+    if (name == "logistic") return Activation::Logistic;
+    if (name == "cos") return Activation::Cos;
+    throw std::invalid_argument("no activation is named '" + name + "'");
+}
+
+// One overload for each dtype. noconvert: a converted `out` would lose the result.
+template <class T>
+void bind_for(py::module_& m) {
+    m.def(
+        "kernel_matrix",
+        [](const Array<T>& x, const std::optional<Array<T>>& y, const std::vector<TermTuple>& terms, Array<T> out,
+           const std::string& level, unsigned n_threads) {
+            bind_kernel_matrix<T>(x, y ? *y : x, kernel_sum(terms), out, run_on(level, n_threads));
+        },
+        "x"_a.noconvert(), "y"_a.noconvert().none(true), "terms"_a, "out"_a.noconvert(), py::kw_only(), "level"_a,
+        "n_threads"_a);
+    m.def(
+        "kernel_matmul",
+        [](const Array<T>& x, const std::optional<Array<T>>& y, const Array<T>& v, const std::vector<TermTuple>& terms,
+           bool skip_diagonal, Array<T> out, const std::string& level, unsigned n_threads) {
+            bind_kernel_matmul<T>(x, y ? *y : x, v, kernel_sum(terms), skip_diagonal, out, run_on(level, n_threads));
+        },
+        "x"_a.noconvert(), "y"_a.noconvert().none(true), "v"_a.noconvert(), "terms"_a, "skip_diagonal"_a,
+        "out"_a.noconvert(), py::kw_only(), "level"_a, "n_threads"_a);
+    m.def(
+        "project",
+        [](const Array<T>& x, const Array<T>& w, const std::optional<Array<T>>& b, const std::string& activation,
+           Array<T> out, const std::string& level,
+           unsigned n_threads) { bind_project<T>(x, w, b, activation_of(activation), out, run_on(level, n_threads)); },
+        "x"_a.noconvert(), "w"_a.noconvert(), "b"_a.noconvert().none(true), "activation"_a, "out"_a.noconvert(),
+        py::kw_only(), "level"_a, "n_threads"_a);
+}
+
+}  // namespace
+}  // namespace isthmus
+
+PYBIND11_MODULE(_native, m, py::mod_gil_not_used()) {
+    using namespace isthmus;
+    m.doc() = "Tile engine of Isthmus on the CPU. Arrays must have been checked by isthmus.ops.";
+    m.def("kernel_names", [] {
+        std::vector<std::string> names;
+        for (const KernelName& k : kernel_names()) names.emplace_back(k.name);
+        return names;
+    });
+    m.def("levels", &available_levels);
+    m.def("build_info", [] {
+        return py::dict("compiler"_a = ISTHMUS_COMPILER, "flags"_a = ISTHMUS_FLAGS, "levels"_a = ISTHMUS_LEVELS,
+                        "build_type"_a = ISTHMUS_BUILD_TYPE);
+    });
+    m.def(
+        "block_sums",
+        [](const std::vector<py::object>& stacks, const std::optional<std::vector<py::object>>& weights,
+           const Array<std::int64_t>& pairs, const std::vector<TermTuple>& terms, Array<double> sums,
+           Array<double> diagonals, const std::string& level, unsigned n_threads) {
+            need(!stacks.empty(), "stacks must not be empty");
+            const std::vector<py::object> w = weights.value_or(std::vector<py::object>{});
+            need(w.empty() || w.size() == stacks.size(), "weights must be as many as stacks");
+            const auto bound = is<float>(stacks[0]) ? &bind_block_sums<float> : &bind_block_sums<double>;
+            bound(stacks, w, pairs, kernel_sum(terms), sums, diagonals, run_on(level, n_threads));
+        },
+        "stacks"_a, "weights"_a.none(true), "pairs"_a.noconvert(), "terms"_a, "sums"_a.noconvert(),
+        "diagonals"_a.noconvert(), py::kw_only(), "level"_a, "n_threads"_a);
+    bind_for<float>(m);
+    bind_for<double>(m);
+}

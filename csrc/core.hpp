@@ -1,0 +1,81 @@
+// The C++ face of the library: the operations on plain pointers. Arrays have been checked by the caller.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "cpu/engine.hpp"
+
+namespace isthmus {
+
+// How to run: the tile functions of one instruction set, the number of threads (same bits for any), and a question
+// asked on the calling thread about every 50 ms; when it answers true the operation throws Interrupted.
+struct Run {
+    const Engines* engines;
+    unsigned n_threads;
+    bool (*interrupted)();
+};
+
+// One kernel of a weighted sum, parameters in the order of ops.hpp.
+struct KernelTerm {
+    unsigned kernel;
+    double weight;
+    double params[3];
+};
+using KernelSum = std::vector<KernelTerm>;
+
+struct KernelName {
+    const char* name;
+    unsigned n_params;
+};
+const std::vector<KernelName>& kernel_names();  // in the order of ISTHMUS_KERNELS
+
+// Rows of d numbers; `stride` in elements from row to row.
+template <class T>
+struct Rows {
+    const T* data;
+    std::ptrdiff_t stride;
+    std::size_t count;
+};
+
+// One sample. Blocks of a group share the mean that is subtracted from the rows of distance kernels.
+template <class T>
+struct Block {
+    Rows<T> rows;
+    const T* weights;  // (count,) or null for 1
+    std::size_t group;
+};
+
+struct Pair {
+    std::size_t left, right;
+};
+
+// sums[p] = sum_ij w_i w_j k(x_i, y_j) over pairs of rows of two blocks; for a block with itself, over i != j.
+// diagonals[b] = sum_i w_i^2 k(x_i, x_i). Both are overwritten. Blocks of a pair may be of different groups only if
+// there is one group.
+template <class T>
+void block_sums(const Run& run, const std::vector<Block<T>>& blocks, std::size_t d, const std::vector<Pair>& pairs,
+                const KernelSum& kernel, double* sums, double* diagonals);
+
+// out (x.count, y.count), rows out_stride elements apart.
+template <class T>
+void kernel_matrix(const Run& run, Rows<T> x, Rows<T> y, std::size_t d, const KernelSum& kernel, T* out,
+                   std::size_t out_stride);
+
+// out (x.count, n_columns) = K(x, y) @ v, v (y.count, n_columns) C-contiguous; i == j left out on request.
+template <class T>
+void kernel_matmul(const Run& run, Rows<T> x, Rows<T> y, std::size_t d, const T* v, std::size_t n_columns,
+                   const KernelSum& kernel, bool skip_diagonal, T* out);
+
+// out (x.count, n_columns) = activation(x @ w + b); w (d, n_columns) and out C-contiguous, b (n_columns,) or null.
+template <class T>
+void project(const Run& run, Rows<T> x, std::size_t d, const T* w, const T* b, std::size_t n_columns,
+             Activation activation, T* out);
+
+// SIMD levels that are compiled in and that this machine can run, lowest first, and their tile functions.
+const std::vector<std::string>& available_levels();
+const Engines* engines_of(const std::string& level);  // null when not available
+
+}  // namespace isthmus

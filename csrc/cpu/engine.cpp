@@ -1,0 +1,434 @@
+// The tile functions, compiled once per instruction set: tile of pairs -> kernel function -> consumer.
+// No standard library here: an inline function of it, compiled for a new machine, could win at link time on an old one.
+#include "engine.hpp"
+
+#include <assert.h>
+#include <string.h>
+
+#include "simd.hpp"
+#include "tile.hpp"
+
+#include "../ops.hpp"
+
+namespace isthmus::ISTHMUS_ARCH {
+namespace {
+
+template <class T>
+constexpr int kTile = kRows * kCols<T>;
+
+template <class T>
+struct Scratch {
+    alignas(64) T u[kTile<T>];
+    alignas(64) T value[kTile<T>];
+};
+
+constexpr Pairing natural(Input input) {
+    switch (input) {
+        case Input::Distance: return Pairing::Gram;
+        case Input::SharpDistance: return Pairing::Difference;
+        case Input::CityBlock: return Pairing::CityBlock;
+        default: return Pairing::Dot;
+    }
+}
+
+// Calls f with the kernel struct that a term names.
+template <class T, class F>
+ISTHMUS_FN void with_kernel(const Term& term, F f) {
+    enum Number : unsigned {
+#define ISTHMUS_X(K, name, n_params) kNumber##K,
+        ISTHMUS_KERNELS(ISTHMUS_X)
+#undef ISTHMUS_X
+    };
+    switch (term.kernel) {
+#define ISTHMUS_X(K, name, n_params) \
+    case kNumber##K: return f(K<T>(term.params));
+        ISTHMUS_KERNELS(ISTHMUS_X)
+#undef ISTHMUS_X
+        default: assert(false);
+    }
+}
+
+// ---- pack ----------------------------------------------------------------------------------------------------------
+
+constexpr size_t kPackDepth = 16;
+constexpr size_t kPackWidth = 32;
+
+template <class T>
+void pack_panel(const PackTask<T>& t, size_t first, T* panel, T* norms) noexcept {
+    double squares[kPackWidth] = {};
+    const size_t present = t.count - first < t.width ? t.count - first : t.width;
+    for (size_t k0 = 0; k0 < t.depth; k0 += kPackDepth) {
+        T block[kPackWidth][kPackDepth] = {};
+        const size_t depth = t.depth - k0 < kPackDepth ? t.depth - k0 : kPackDepth;
+        const size_t filled = k0 >= t.d ? 0 : (t.d - k0 < depth ? t.d - k0 : depth);
+        for (size_t r = 0; r < present; ++r) {
+            const size_t row = t.index ? t.index[first + r] : first + r;
+            const T* x = t.rows + ptrdiff_t(row) * t.stride + ptrdiff_t(k0) * t.step;
+            if (t.centre) {
+                for (size_t k = 0; k < filled; ++k)
+                    block[r][k] = T((double(x[ptrdiff_t(k) * t.step]) - t.centre[k0 + k]) * t.scale);
+            } else {
+                for (size_t k = 0; k < filled; ++k) block[r][k] = T(double(x[ptrdiff_t(k) * t.step]) * t.scale);
+            }
+        }
+        for (size_t k = 0; k < depth; ++k) {
+            T* out = panel + (k0 + k) * t.width;
+            for (size_t r = 0; r < t.width; ++r) {
+                const T v = block[r][k];
+                squares[r] += double(v) * double(v);
+                out[r] = v * T(t.times);
+            }
+        }
+    }
+    if (norms)
+        for (size_t r = 0; r < t.width; ++r) norms[r] = T(squares[r]);
+}
+
+template <class T>
+void pack(const PackTask<T>& t) noexcept {
+    assert(t.width <= kPackWidth);
+    for (size_t first = 0, panel = 0; first < t.count; first += t.width, ++panel)
+        pack_panel(t, first, t.panels + panel * t.width * t.depth, t.norms ? t.norms + panel * t.width : nullptr);
+}
+
+// ---- kernel values of one tile, through memory ---------------------------------------------------------------------
+
+template <class T>
+void apply(const Terms& terms, const T* u, T* out, size_t count) noexcept {
+    assert(count % kLanes<T> == 0);
+    for (size_t i = 0; i < count; i += kLanes<T>) store(out + i, Pack<T>{});
+    for (size_t n = 0; n < terms.count; ++n) {
+        const Pack<T> weight = splat(T(terms.data[n].weight)), factor = splat(T(terms.data[n].factor));
+        with_kernel<T>(terms.data[n], [&](auto kernel) {
+            for (size_t i = 0; i < count; i += kLanes<T>)
+                store(out + i, load(out + i) + weight * kernel.value(factor * load(u + i)));
+        });
+    }
+}
+
+template <class T>
+struct Place {  // one tile of a Tiles
+    const T *a, *b, *left_norms, *right_norms;
+    size_t row, col, d;
+};
+
+template <class T>
+ISTHMUS_FN Place<T> place(const Tiles<T>& t, size_t left, size_t right) {
+    return {t.left + left * kRows * t.d,
+            t.right + right * kCols<T> * t.d,
+            t.left_norms ? t.left_norms + left * kRows : nullptr,
+            t.right_norms ? t.right_norms + right * kCols<T> : nullptr,
+            left * kRows,
+            right * kCols<T>,
+            t.d};
+}
+
+template <Pairing kPairing, class T>
+void write_tile(const Place<T>& p, T* u) noexcept {
+    Tile<T> tile;
+    form_tile<kPairing>(p.a, p.b, p.d, p.left_norms, p.right_norms, tile);
+#pragma GCC unroll 16
+    for (int r = 0; r < kRows; ++r) {
+        store(u + r * kCols<T>, tile.at[r][0]);
+        store(u + r * kCols<T> + kLanes<T>, tile.at[r][1]);
+    }
+}
+
+// value (kRows, kCols) = sum of the terms.
+template <class T>
+void tile_values(const Terms& terms, const Place<T>& p, T* u, T* value) noexcept {
+    switch (terms.pairing) {
+        case Pairing::Gram: write_tile<Pairing::Gram>(p, u); break;
+        case Pairing::Difference: write_tile<Pairing::Difference>(p, u); break;
+        case Pairing::CityBlock: write_tile<Pairing::CityBlock>(p, u); break;
+        case Pairing::Dot: write_tile<Pairing::Dot>(p, u); break;
+    }
+    apply(terms, u, value, kTile<T>);
+}
+
+// Calls f with the kernel of a single term whose tile can stay in registers, else returns false.
+template <class T, class F>
+ISTHMUS_FN bool fused(const Terms& terms, F f) {
+    bool done = false;
+    if (terms.count == 1)
+        with_kernel<T>(terms.data[0], [&](auto kernel) {
+            if (terms.pairing == natural(kernel.kInput)) {
+                f(kernel);
+                done = true;
+            }
+        });
+    return done;
+}
+
+// The kernel's values of one tile in registers. Gram and Dot tiles of a single term have factor 1.
+template <class T, class K>
+ISTHMUS_FN void form_values(const Place<T>& p, const K& kernel, Pack<T> factor, Tile<T>& tile) {
+    constexpr Pairing kPairing = natural(K::kInput);
+    accumulate<kPairing, kRows, 1>(p.a, p.b, p.d, tile);
+    Pack<T> n0 = {}, n1 = {};
+    if constexpr (kPairing == Pairing::Gram) {
+        n0 = load(p.right_norms);
+        n1 = load(p.right_norms + kLanes<T>);
+    }
+    constexpr bool kHasFactor = kPairing == Pairing::Difference || kPairing == Pairing::CityBlock;
+#pragma GCC unroll 16
+    for (int r = 0; r < kRows; ++r) {
+        Pack<T> u0 = finish<kPairing, T>(tile.at[r][0], p.left_norms + r, n0);
+        Pack<T> u1 = finish<kPairing, T>(tile.at[r][1], p.left_norms + r, n1);
+        if constexpr (kHasFactor) u0 = factor * u0, u1 = factor * u1;
+        tile.at[r][0] = kernel.value(u0);
+        tile.at[r][1] = kernel.value(u1);
+    }
+}
+
+// ---- sum -----------------------------------------------------------------------------------------------------------
+
+// Adds up one tile in T (kRows + 1 additions a lane), then in float64.
+template <class T, class K>
+void add_tile(const Place<T>& p, const K& kernel, Pack<T> factor, const T* left_weights, const T* right_weights,
+              double* lanes) noexcept {
+    Tile<T> tile;
+    form_values(p, kernel, factor, tile);
+    const Pack<T> w0 = load(right_weights), w1 = load(right_weights + kLanes<T>);
+    Pack<T> sum = {};
+#pragma GCC unroll 16
+    for (int r = 0; r < kRows; ++r) sum = fma(fma(tile.at[r][1], w1, tile.at[r][0] * w0), splat(left_weights[r]), sum);
+    for (int i = 0; i < kLanes<T>; ++i) lanes[i] += double(sum[i]);
+}
+
+// Adds up a tile in memory; `from` is the first column of row r that counts.
+template <class T>
+double add_values(const T* value, const SumTask<T>& t, const Place<T>& p) noexcept {
+    double sum = 0;
+    const ptrdiff_t gap =
+        t.above_diagonal ? ptrdiff_t(t.tiles.row0 + p.row + 1) - ptrdiff_t(t.tiles.col0 + p.col) : -ptrdiff_t(kRows);
+    for (ptrdiff_t r = 0; r < kRows; ++r) {
+        const ptrdiff_t from = gap + r > 0 ? gap + r : 0;
+        double row = 0;
+        for (ptrdiff_t c = from; c < kCols<T>; ++c)
+            row += double(value[r * kCols<T> + c]) * double(t.right_weights[p.col + c]);
+        sum += row * double(t.left_weights[p.row + r]);
+    }
+    return sum;
+}
+
+template <class T>
+double sum(const SumTask<T>& t) noexcept {
+    double lanes[kLanes<T>] = {};
+    double rest = 0;
+    const auto sweep = [&](auto full_tile) {
+        for (size_t left = 0; left < t.tiles.left_panels; ++left)
+            for (size_t right = 0; right < t.tiles.right_panels; ++right) {
+                const Place<T> p = place(t.tiles, left, right);
+                const size_t row = t.tiles.row0 + p.row, col = t.tiles.col0 + p.col;
+                if (t.above_diagonal && col + kCols<T> <= row + 1) continue;
+                if (t.above_diagonal && col < row + kRows) {
+                    Scratch<T> s;
+                    tile_values(t.tiles.terms, p, s.u, s.value);
+                    rest += add_values(s.value, t, p);
+                } else {
+                    full_tile(p);
+                }
+            }
+    };
+    const bool in_registers = fused<T>(t.tiles.terms, [&](auto kernel) {
+        const Pack<T> factor = splat(T(t.tiles.terms.data[0].factor));
+        sweep([&](const Place<T>& p) {
+            add_tile(p, kernel, factor, t.left_weights + p.row, t.right_weights + p.col, lanes);
+        });
+    });
+    if (!in_registers)
+        sweep([&](const Place<T>& p) {
+            Scratch<T> s;
+            tile_values(t.tiles.terms, p, s.u, s.value);
+            rest += add_values(s.value, t, p);
+        });
+    for (int i = 0; i < kLanes<T>; ++i) rest += lanes[i];
+    return rest;
+}
+
+// ---- store ---------------------------------------------------------------------------------------------------------
+
+template <class T, class K>
+void store_tile(const Place<T>& p, const K& kernel, Pack<T> factor, Pack<T> weight, const StoreTask<T>& t) noexcept {
+    Tile<T> tile;
+    form_values(p, kernel, factor, tile);
+#pragma GCC unroll 16
+    for (int r = 0; r < kRows; ++r) {
+        T* out = t.out + t.row_number[p.row + r] * t.out_stride + p.col;
+        store(out, weight * tile.at[r][0]);
+        store(out + kLanes<T>, weight * tile.at[r][1]);
+    }
+}
+
+template <class T>
+void store_values(const T* value, const Place<T>& p, const StoreTask<T>& t) noexcept {
+    const size_t rows = t.n_rows - p.row < size_t(kRows) ? t.n_rows - p.row : kRows;
+    const size_t cols = t.n_cols - p.col < size_t(kCols<T>) ? t.n_cols - p.col : kCols<T>;
+    for (size_t r = 0; r < rows; ++r) {
+        T* out = t.out + t.row_number[p.row + r] * t.out_stride + p.col;
+        if (t.add)
+            for (size_t c = 0; c < cols; ++c) out[c] += value[r * kCols<T> + c];
+        else
+            memcpy(out, value + r * kCols<T>, cols * sizeof(T));
+    }
+}
+
+template <class T>
+void store_tiles(const StoreTask<T>& t) noexcept {
+    const auto sweep = [&](auto full_tile) {
+        for (size_t left = 0; left < t.tiles.left_panels; ++left)
+            for (size_t right = 0; right < t.tiles.right_panels; ++right) {
+                const Place<T> p = place(t.tiles, left, right);
+                const bool full = p.row + kRows <= t.n_rows && p.col + kCols<T> <= t.n_cols;
+                if (!full || t.add || !full_tile(p)) {
+                    Scratch<T> s;
+                    tile_values(t.tiles.terms, p, s.u, s.value);
+                    store_values(s.value, p, t);
+                }
+            }
+    };
+    const bool in_registers = fused<T>(t.tiles.terms, [&](auto kernel) {
+        const Pack<T> factor = splat(T(t.tiles.terms.data[0].factor));
+        const Pack<T> weight = splat(T(t.tiles.terms.data[0].weight));
+        sweep([&](const Place<T>& p) {
+            store_tile(p, kernel, factor, weight, t);
+            return true;
+        });
+    });
+    if (!in_registers) sweep([](const Place<T>&) { return false; });
+}
+
+// ---- matmul --------------------------------------------------------------------------------------------------------
+
+template <class T>
+void zero_diagonal(T* value, size_t row, size_t col) noexcept {
+    for (size_t r = 0; r < size_t(kRows); ++r)
+        if (row + r >= col && row + r < col + kCols<T>) value[r * kCols<T> + row + r - col] = T(0);
+}
+
+// sums (kRows, v_panels * kCols) += tile (kRows, depth) @ v, depth in whole right panels.
+template <class T>
+void multiply(const T* tile, size_t right_panels, const T* v, size_t v_rows, size_t v_panels, double* sums) noexcept {
+    for (size_t q = 0; q < v_panels; ++q) {
+        Tile<T> total;
+        clear(total);
+        const T* panel = v + q * v_rows * kCols<T>;
+        for (size_t j = 0; j < right_panels; ++j)
+            accumulate_more<Pairing::Dot, 1, kCols<T>>(tile + j * kTile<T>, panel + j * kCols<T> * kCols<T>,
+                                                       size_t(kCols<T>), total);
+        T block[kTile<T>];
+#pragma GCC unroll 16
+        for (int r = 0; r < kRows; ++r) {
+            store(block + r * kCols<T>, total.at[r][0]);
+            store(block + r * kCols<T> + kLanes<T>, total.at[r][1]);
+        }
+        for (int r = 0; r < kRows; ++r)
+            for (int c = 0; c < kCols<T>; ++c)
+                sums[(size_t(r) * v_panels + q) * kCols<T> + c] += double(block[r * kCols<T> + c]);
+    }
+}
+
+template <class T>
+void matmul(const MatmulTask<T>& t) noexcept {
+    assert(t.tiles.left_panels <= kMatmulPanels);
+    constexpr size_t kPanels = kMatmulDepth / kCols<T>;  // right panels in one block
+    const size_t row_sums = t.v_panels * kCols<T>;
+    memset(t.sums, 0, t.tiles.left_panels * kRows * row_sums * sizeof(double));
+    for (size_t right0 = 0; right0 < t.tiles.right_panels; right0 += kPanels) {
+        const size_t panels = t.tiles.right_panels - right0 < kPanels ? t.tiles.right_panels - right0 : kPanels;
+        for (size_t left = 0; left < t.tiles.left_panels; ++left) {
+            for (size_t j = 0; j < panels; ++j) {
+                const Place<T> p = place(t.tiles, left, right0 + j);
+                alignas(64) T u[kTile<T>];
+                T* value = t.tile + j * kTile<T>;
+                tile_values(t.tiles.terms, p, u, value);
+                if (t.skip_diagonal) zero_diagonal<T>(value, t.tiles.row0 + p.row, p.col);
+            }
+            multiply(t.tile, panels, t.v + right0 * kCols<T> * kCols<T>, t.v_rows, t.v_panels,
+                     t.sums + left * kRows * row_sums);
+        }
+    }
+    for (size_t r = 0; r < t.n_rows; ++r) {
+        T* out = t.out + t.row_number[r] * t.out_stride;
+        for (size_t q = 0; q < t.n_out; ++q) out[q] = T(t.sums[r * row_sums + q] + (t.add ? double(out[q]) : 0.0));
+    }
+}
+
+// ---- project -------------------------------------------------------------------------------------------------------
+
+template <Activation kActivation, class T>
+ISTHMUS_FN Pack<T> activate(Pack<T> v) {
+    if constexpr (kActivation == Activation::Relu) {
+        return max(Pack<T>{}, v);
+    } else if constexpr (kActivation == Activation::Tanh) {
+        const Pack<T> e = exp2_neg(T(2 * kLog2e) * abs(v));
+        const Pack<T> t = (T(1) - e) / (T(1) + e);
+        return v < Pack<T>{} ? -t : t;
+    } else if constexpr (kActivation == Activation::Logistic) {
+        const Pack<T> e = exp2_neg(T(kLog2e) * abs(v));
+        return (v < Pack<T>{} ? e : splat(T(1))) / (T(1) + e);
+    } else if constexpr (kActivation == Activation::Cos) {
+        return cos(v);
+    } else {
+        return v;
+    }
+}
+
+template <Activation kActivation, class T>
+void project_tile(const ProjectTask<T>& t, size_t left, size_t right, T* block) noexcept {
+    Tile<T> tile;
+    accumulate<Pairing::Dot, kRows, 1>(t.left + left * kRows * t.d, t.right + right * kCols<T> * t.d, t.d, tile);
+    Pack<T> b0 = {}, b1 = {};
+    if (t.bias) {
+        b0 = load(t.bias + right * kCols<T>);
+        b1 = load(t.bias + right * kCols<T> + kLanes<T>);
+    }
+#pragma GCC unroll 16
+    for (int r = 0; r < kRows; ++r) {
+        store(block + r * kCols<T>, activate<kActivation, T>(tile.at[r][0] + b0));
+        store(block + r * kCols<T> + kLanes<T>, activate<kActivation, T>(tile.at[r][1] + b1));
+    }
+}
+
+template <Activation kActivation, class T>
+void project_as(const ProjectTask<T>& t) noexcept {
+    for (size_t left = 0; left < t.left_panels; ++left)
+        for (size_t right = 0; right < t.right_panels; ++right) {
+            alignas(64) T block[kTile<T>];
+            project_tile<kActivation>(t, left, right, block);
+            const size_t row = left * kRows, col = right * kCols<T>;
+            const size_t rows = t.n_rows - row < size_t(kRows) ? t.n_rows - row : kRows;
+            const size_t cols = t.n_cols - col < size_t(kCols<T>) ? t.n_cols - col : kCols<T>;
+            for (size_t r = 0; r < rows; ++r)
+                memcpy(t.out + (row + r) * t.out_stride + col, block + r * kCols<T>, cols * sizeof(T));
+        }
+}
+
+template <class T>
+void project(const ProjectTask<T>& t) noexcept {
+    switch (t.activation) {
+        case Activation::Identity: return project_as<Activation::Identity>(t);
+        case Activation::Relu: return project_as<Activation::Relu>(t);
+        case Activation::Tanh: return project_as<Activation::Tanh>(t);
+        case Activation::Logistic: return project_as<Activation::Logistic>(t);
+        case Activation::Cos: return project_as<Activation::Cos>(t);
+    }
+}
+
+template <class T>
+constexpr Engine<T> kEngine = {size_t(kRows),  size_t(kCols<T>), pack<T>,    sum<T>,
+                               store_tiles<T>, matmul<T>,        project<T>, apply<T>};
+
+}  // namespace
+}  // namespace isthmus::ISTHMUS_ARCH
+
+namespace isthmus {
+
+#define ISTHMUS_JOIN(a, b) a##b
+#define ISTHMUS_NAME(arch) ISTHMUS_JOIN(engines_, arch)
+
+extern const Engines ISTHMUS_NAME(ISTHMUS_ARCH);
+const Engines ISTHMUS_NAME(ISTHMUS_ARCH) = {ISTHMUS_ARCH::kEngine<float>, ISTHMUS_ARCH::kEngine<double>};
+
+}  // namespace isthmus

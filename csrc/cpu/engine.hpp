@@ -1,0 +1,119 @@
+// The table of tile functions that each instruction set fills once. Plain data only: it crosses unit borders.
+#pragma once
+
+#include <stddef.h>
+#include <stdint.h>
+
+namespace isthmus {
+
+// How a tile of u is formed from packed rows; the cost per pair and dimension is 1, 2, 3 and 1 vector operations.
+enum class Pairing : uint8_t { Gram, Difference, CityBlock, Dot };
+
+// One kernel of a weighted sum. `factor` turns the tile's u into the u of this kernel (1 when the packing did it).
+struct Term {
+    unsigned kernel;  // position in ISTHMUS_KERNELS
+    double weight;
+    double factor;
+    double params[3];
+};
+
+struct Terms {
+    const Term* data;
+    size_t count;
+    Pairing pairing;
+};
+
+// Packed rows: panels of `width` rows, element (row r, dimension k) of a panel at [k * width + r].
+// Missing rows and dimensions d .. depth - 1 are 0.
+template <class T>
+struct PackTask {
+    const T* rows;
+    ptrdiff_t stride, step;  // elements from row to row, and from dimension to dimension
+    const size_t* index;     // which rows, or null for 0 .. count - 1
+    size_t count, d, depth;
+    const double* centre;  // (d,) subtracted first, or null
+    double scale;          // multiplied next
+    double times;          // multiplied last, exact: 1, or -2 for the left side of a Gram tile
+    size_t width;          // rows in a panel
+    T* panels;
+    T* norms;  // |packed row / times|^2 for each row of every panel, or null
+};
+
+// Left panels against right panels. Everything has the panels' own numbering of rows.
+template <class T>
+struct Tiles {
+    const T *left, *right;
+    const T *left_norms, *right_norms;  // null unless Gram
+    size_t left_panels, right_panels, d;
+    size_t row0, col0;  // numbers of the first row and the first column
+    Terms terms;
+};
+
+// sum_ij w_i w_j k_ij; with `above_diagonal` over row < column only.
+template <class T>
+struct SumTask {
+    Tiles<T> tiles;
+    const T *left_weights, *right_weights;  // 0 for missing rows
+    bool above_diagonal;
+};
+
+// out[rows[i]][j] = k_ij, or += when `add`.
+template <class T>
+struct StoreTask {
+    Tiles<T> tiles;
+    size_t n_rows, n_cols;     // that exist, counted from the first of this task
+    const size_t* row_number;  // row of `out` for each row of the task
+    T* out;
+    size_t out_stride;
+    bool add;
+};
+
+// out[rows[i]] = sum_j k_ij v_j over all right panels, or += when `add`.
+template <class T>
+struct MatmulTask {
+    Tiles<T> tiles;
+    size_t n_rows;
+    const size_t* row_number;
+    const T* v;  // panels of `cols` columns: element (j, q) of a panel at [j * cols + q]; rows padded with zeros
+    size_t v_rows, v_panels, n_out;
+    bool skip_diagonal;
+    double* sums;  // workspace, kMatmulPanels * rows * v_panels * cols
+    T* tile;       // workspace, kMatmulPanels * rows * kMatmulDepth
+    T* out;
+    size_t out_stride;
+    bool add;
+};
+constexpr size_t kMatmulPanels = 8;   // left panels that share one sweep over v
+constexpr size_t kMatmulDepth = 128;  // right rows summed in T before the float64 accumulator takes over
+
+enum class Activation : uint8_t { Identity, Relu, Tanh, Logistic, Cos };
+
+// out = act(left right' + bias).
+template <class T>
+struct ProjectTask {
+    const T *left, *right;
+    size_t left_panels, right_panels, d;
+    size_t n_rows, n_cols;
+    const T* bias;  // padded to whole panels, or null
+    Activation activation;
+    T* out;
+    size_t out_stride;
+};
+
+template <class T>
+struct Engine {
+    size_t rows, cols;  // of one tile
+    void (*pack)(const PackTask<T>&) noexcept;
+    double (*sum)(const SumTask<T>&) noexcept;
+    void (*store)(const StoreTask<T>&) noexcept;
+    void (*matmul)(const MatmulTask<T>&) noexcept;
+    void (*project)(const ProjectTask<T>&) noexcept;
+    void (*apply)(const Terms&, const T* u, T* out, size_t count) noexcept;  // out = sum of weighted kernel values
+};
+
+struct Engines {
+    Engine<float> f32;
+    Engine<double> f64;
+};
+
+}  // namespace isthmus

@@ -1,0 +1,154 @@
+#include "pool.hpp"
+
+#include <unistd.h>
+
+#include <algorithm>
+#include <atomic>
+#include <chrono>
+#include <condition_variable>
+#include <mutex>
+#include <system_error>
+#include <thread>
+
+#if defined(__x86_64__)
+#include <immintrin.h>
+#endif
+
+namespace isthmus {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+constexpr auto kPollInterval = std::chrono::milliseconds(50);
+constexpr int kSpins = 2000;  // about 20 microseconds: longer than the gap between two calls in a loop
+
+thread_local bool inside_task = false;
+
+void pause() {
+#if defined(__x86_64__)
+    _mm_pause();
+#endif
+}
+
+struct Job {
+    const std::function<void(std::size_t, unsigned)>& task;
+    std::size_t n_tasks;
+    std::atomic<std::size_t> next{0};
+    std::atomic<bool> cancelled{false};
+};
+
+// Takes tasks until none is left. The calling thread also asks whether to stop.
+void work(Job& job, unsigned worker, bool (*interrupted)()) {
+    inside_task = true;
+    auto asked = Clock::now();
+    for (;;) {
+        if (job.cancelled.load(std::memory_order_relaxed)) break;
+        const std::size_t i = job.next.fetch_add(1, std::memory_order_relaxed);
+        if (i >= job.n_tasks) break;
+        job.task(i, worker);
+        if (interrupted && Clock::now() - asked > kPollInterval) {
+            if (interrupted()) job.cancelled = true;
+            asked = Clock::now();
+        }
+    }
+    inside_task = false;
+}
+
+class Pool {
+  public:
+    // The pool of this process. A forked child finds its parent's pool, leaves it alone and makes its own.
+    static Pool& of_this_process() {
+        static std::atomic<Pool*> current{nullptr};
+        Pool* found = current.load();
+        if (found && found->pid_ == getpid()) return *found;
+        Pool* made = new Pool;
+        if (current.compare_exchange_strong(found, made)) return *made;
+        delete made;
+        return *found;
+    }
+
+    // False when another thread holds the pool.
+    bool try_run(Job& job, unsigned n_threads, bool (*interrupted)()) {
+        std::unique_lock<std::mutex> owner(owner_, std::try_to_lock);
+        if (!owner.owns_lock()) return false;
+        grow(n_threads - 1);
+        {
+            std::lock_guard<std::mutex> lock(mutex_);
+            job_ = &job;
+            helpers_ = std::min<unsigned>(n_threads - 1, n_started_);
+            generation_.fetch_add(1);
+        }
+        wake_.notify_all();
+        work(job, 0, interrupted);
+        std::unique_lock<std::mutex> lock(mutex_);
+        job_ = nullptr;  // a helper that wakes only now has nothing to do
+        while (!done_.wait_for(lock, kPollInterval, [&] { return running_ == 0; })) {
+            if (!interrupted) continue;
+            lock.unlock();
+            if (interrupted()) job.cancelled = true;
+            lock.lock();
+        }
+        return true;
+    }
+
+  private:
+    void grow(unsigned wanted) {
+        while (n_started_ < wanted) {
+            try {
+                std::thread([this, number = n_started_, seen = generation_.load()] { serve(number, seen); }).detach();
+            } catch (const std::system_error&) {
+                return;  // the machine grants no more threads; fewer give the same bits
+            }
+            ++n_started_;
+        }
+    }
+
+    void serve(unsigned number, unsigned long seen) {
+        for (;;) {
+            for (int spin = 0; spin < kSpins && generation_.load() == seen; ++spin) pause();
+            Job* job;
+            {
+                std::unique_lock<std::mutex> lock(mutex_);
+                wake_.wait(lock, [&] { return generation_.load() != seen; });
+                seen = generation_.load();
+                if (!job_ || number >= helpers_) continue;
+                job = job_;
+                ++running_;
+            }
+            work(*job, number + 1, nullptr);
+            std::lock_guard<std::mutex> lock(mutex_);
+            if (--running_ == 0) done_.notify_one();
+        }
+    }
+
+    const pid_t pid_ = getpid();
+    std::mutex owner_;  // held by the thread whose job runs
+    unsigned n_started_ = 0;
+    std::mutex mutex_;  // guards what stands below
+    std::condition_variable wake_, done_;
+    Job* job_ = nullptr;
+    unsigned helpers_ = 0, running_ = 0;
+    std::atomic<unsigned long> generation_{0};
+};
+
+}  // namespace
+
+void run_tasks(std::size_t n_tasks, unsigned n_threads, bool (*interrupted)(),
+               const std::function<void(std::size_t, unsigned)>& task) {
+    Job job{task, n_tasks};
+    const bool nested = inside_task;
+    const bool shared =
+        n_threads > 1 && n_tasks > 1 && !nested && Pool::of_this_process().try_run(job, n_threads, interrupted);
+    if (!shared) work(job, 0, interrupted);
+    inside_task = nested;
+    if (job.cancelled) throw Interrupted{};
+}
+
+#if defined(__x86_64__)
+FlushDenormals::FlushDenormals() noexcept : saved_(_mm_getcsr()) { _mm_setcsr(saved_ | 0x8040); }
+FlushDenormals::~FlushDenormals() { _mm_setcsr(saved_); }
+#else
+FlushDenormals::FlushDenormals() noexcept : saved_(0) {}
+FlushDenormals::~FlushDenormals() {}
+#endif
+
+}  // namespace isthmus

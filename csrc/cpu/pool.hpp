@@ -1,0 +1,30 @@
+// The thread pool: one job at a time, tasks handed out by a counter, safe to use after fork.
+#pragma once
+
+#include <cstddef>
+#include <functional>
+
+namespace isthmus {
+
+// Thrown by run_tasks when `interrupted` said so; the tasks that had started are finished, the rest are not run.
+struct Interrupted {};
+
+// Calls task(i, worker) for i = 0 .. n_tasks - 1 on at most n_threads threads, the caller among them; worker <
+// n_threads. Runs inline when there is nothing to share, inside a worker, or while another thread holds the pool.
+// `interrupted` (or null) is asked about every 50 ms, on the calling thread only.
+void run_tasks(std::size_t n_tasks, unsigned n_threads, bool (*interrupted)(),
+               const std::function<void(std::size_t task, unsigned worker)>& task);
+
+// Flushes denormal numbers to zero while it lives, on this thread.
+class FlushDenormals {
+  public:
+    FlushDenormals() noexcept;
+    ~FlushDenormals();
+    FlushDenormals(const FlushDenormals&) = delete;
+    FlushDenormals& operator=(const FlushDenormals&) = delete;
+
+  private:
+    unsigned saved_;
+};
+
+}  // namespace isthmus

@@ -1,0 +1,239 @@
+// Packs: the widest vectors of one instruction set, and the few functions the kernels need on them.
+// F32 and F64 are compiler vectors, so + - * / and comparisons are the language's own.
+#pragma once
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "../arch.hpp"
+
+#if defined(__x86_64__)
+#include <immintrin.h>
+#endif
+
+namespace isthmus::ISTHMUS_ARCH {
+namespace {
+
+#if defined(__AVX512F__)
+constexpr int kBytes = 64;
+#elif defined(__AVX2__)
+constexpr int kBytes = 32;
+#else
+constexpr int kBytes = 16;
+#endif
+
+typedef float F32 __attribute__((vector_size(kBytes)));
+typedef double F64 __attribute__((vector_size(kBytes)));
+typedef uint32_t U32 __attribute__((vector_size(kBytes)));
+typedef uint64_t U64 __attribute__((vector_size(kBytes)));
+typedef float F32Unaligned __attribute__((vector_size(kBytes), aligned(4), may_alias));
+typedef double F64Unaligned __attribute__((vector_size(kBytes), aligned(8), may_alias));
+
+template <class T>
+struct PackOf;
+template <>
+struct PackOf<float> {
+    using type = F32;
+    using Unaligned = F32Unaligned;
+};
+template <>
+struct PackOf<double> {
+    using type = F64;
+    using Unaligned = F64Unaligned;
+};
+template <class T>
+using Pack = typename PackOf<T>::type;
+template <class T>
+constexpr int kLanes = kBytes / int(sizeof(T));
+
+template <class T>
+ISTHMUS_FN Pack<T> load(const T* p) {
+    return *reinterpret_cast<const typename PackOf<T>::Unaligned*>(p);
+}
+ISTHMUS_FN void store(float* p, F32 v) { *reinterpret_cast<F32Unaligned*>(p) = v; }
+ISTHMUS_FN void store(double* p, F64 v) { *reinterpret_cast<F64Unaligned*>(p) = v; }
+
+ISTHMUS_FN double sqrt(double x) { return __builtin_sqrt(x); }
+
+// A splat must be one instruction: a loop over lanes makes GCC 12 spill every accumulator.
+// max(limit, v) and min(limit, v) return v when it is NaN, so a NaN in the data reaches the result.
+#if defined(__AVX512F__)
+ISTHMUS_FN F32 splat(float x) { return _mm512_set1_ps(x); }
+ISTHMUS_FN F64 splat(double x) { return _mm512_set1_pd(x); }
+ISTHMUS_FN F32 fma(F32 a, F32 b, F32 c) { return _mm512_fmadd_ps(a, b, c); }
+ISTHMUS_FN F64 fma(F64 a, F64 b, F64 c) { return _mm512_fmadd_pd(a, b, c); }
+ISTHMUS_FN F32 max(F32 limit, F32 v) { return _mm512_max_ps(limit, v); }
+ISTHMUS_FN F64 max(F64 limit, F64 v) { return _mm512_max_pd(limit, v); }
+ISTHMUS_FN F32 min(F32 limit, F32 v) { return _mm512_min_ps(limit, v); }
+ISTHMUS_FN F64 min(F64 limit, F64 v) { return _mm512_min_pd(limit, v); }
+ISTHMUS_FN F32 sqrt(F32 v) { return _mm512_sqrt_ps(v); }
+ISTHMUS_FN F64 sqrt(F64 v) { return _mm512_sqrt_pd(v); }
+#elif defined(__AVX2__)
+ISTHMUS_FN F32 splat(float x) { return _mm256_set1_ps(x); }
+ISTHMUS_FN F64 splat(double x) { return _mm256_set1_pd(x); }
+ISTHMUS_FN F32 fma(F32 a, F32 b, F32 c) { return _mm256_fmadd_ps(a, b, c); }
+ISTHMUS_FN F64 fma(F64 a, F64 b, F64 c) { return _mm256_fmadd_pd(a, b, c); }
+ISTHMUS_FN F32 max(F32 limit, F32 v) { return _mm256_max_ps(limit, v); }
+ISTHMUS_FN F64 max(F64 limit, F64 v) { return _mm256_max_pd(limit, v); }
+ISTHMUS_FN F32 min(F32 limit, F32 v) { return _mm256_min_ps(limit, v); }
+ISTHMUS_FN F64 min(F64 limit, F64 v) { return _mm256_min_pd(limit, v); }
+ISTHMUS_FN F32 sqrt(F32 v) { return _mm256_sqrt_ps(v); }
+ISTHMUS_FN F64 sqrt(F64 v) { return _mm256_sqrt_pd(v); }
+#else
+ISTHMUS_FN F32 splat(float x) { return F32{x, x, x, x}; }
+ISTHMUS_FN F64 splat(double x) { return F64{x, x}; }
+ISTHMUS_FN F32 fma(F32 a, F32 b, F32 c) { return a * b + c; }
+ISTHMUS_FN F64 fma(F64 a, F64 b, F64 c) { return a * b + c; }
+#if defined(__x86_64__)
+ISTHMUS_FN F32 max(F32 limit, F32 v) { return _mm_max_ps(limit, v); }
+ISTHMUS_FN F64 max(F64 limit, F64 v) { return _mm_max_pd(limit, v); }
+ISTHMUS_FN F32 min(F32 limit, F32 v) { return _mm_min_ps(limit, v); }
+ISTHMUS_FN F64 min(F64 limit, F64 v) { return _mm_min_pd(limit, v); }
+ISTHMUS_FN F32 sqrt(F32 v) { return _mm_sqrt_ps(v); }
+ISTHMUS_FN F64 sqrt(F64 v) { return _mm_sqrt_pd(v); }
+#else
+ISTHMUS_FN F32 max(F32 limit, F32 v) { return limit > v ? limit : v; }
+ISTHMUS_FN F64 max(F64 limit, F64 v) { return limit > v ? limit : v; }
+ISTHMUS_FN F32 min(F32 limit, F32 v) { return limit < v ? limit : v; }
+ISTHMUS_FN F64 min(F64 limit, F64 v) { return limit < v ? limit : v; }
+ISTHMUS_FN F32 sqrt(F32 v) {
+    return F32{__builtin_sqrtf(v[0]), __builtin_sqrtf(v[1]), __builtin_sqrtf(v[2]), __builtin_sqrtf(v[3])};
+}
+ISTHMUS_FN F64 sqrt(F64 v) { return F64{__builtin_sqrt(v[0]), __builtin_sqrt(v[1])}; }
+#endif
+#endif
+
+ISTHMUS_FN F32 abs(F32 v) { return (F32)((U32)v & 0x7fffffffu); }
+ISTHMUS_FN F64 abs(F64 v) { return (F64)((U64)v & 0x7fffffffffffffffull); }
+
+// Adding 1.5 * 2^23 (2^52) rounds to the nearest whole number and leaves it in the low bits.
+constexpr float kRound32 = 12582912.0f;
+constexpr double kRound64 = 6755399441055744.0;
+
+// 2^-u for u >= 0, exactly 1 at 0, exactly 0 beyond the smallest normal number. Relative error 2e-9 before rounding.
+ISTHMUS_FN F32 exp2_neg(F32 u) {
+    u = min(splat(127.0f), u);
+    const F32 shifted = u + splat(kRound32);
+    const F32 f = (shifted - splat(kRound32)) - u;  // in [-1/2, 1/2]
+    F32 p = splat(0.0001534581242f);
+    p = fma(p, f, splat(0.00133999309f));
+    p = fma(p, f, splat(0.009618489072f));
+    p = fma(p, f, splat(0.05550328642f));
+    p = fma(p, f, splat(0.2402264625f));
+    p = fma(p, f, splat(0.6931471825f));
+    p = fma(p, f, splat(1.0f));
+    return p * (F32)(0x3f800000u - ((U32)shifted << 23));
+}
+
+// As above, relative error 6e-18 before rounding.
+ISTHMUS_FN F64 exp2_neg(F64 u) {
+    u = min(splat(1023.0), u);
+    const F64 shifted = u + splat(kRound64);
+    const F64 f = (shifted - splat(kRound64)) - u;
+    F64 p = splat(4.4549605981865183938e-10);
+    p = fma(p, f, splat(7.0725859492692236999e-9));
+    p = fma(p, f, splat(1.0178062445845773521e-7));
+    p = fma(p, f, splat(1.3215442587921689653e-6));
+    p = fma(p, f, splat(0.000015252733829836118394));
+    p = fma(p, f, splat(0.00015403530441736050155));
+    p = fma(p, f, splat(0.001333355814641693531));
+    p = fma(p, f, splat(0.0096181291076068885273));
+    p = fma(p, f, splat(0.055504108664821594339));
+    p = fma(p, f, splat(0.2402265069591009822));
+    p = fma(p, f, splat(0.69314718055994530942));
+    p = fma(p, f, splat(1.0));
+    return p * (F64)(0x3ff0000000000000ull - ((U64)shifted << 52));
+}
+
+// log2(v) for v >= 1: v = 2^e m, m in [sqrt(1/2), sqrt(2)), log2 m = (2 / ln 2) atanh(s), s = (m - 1) / (m + 1).
+ISTHMUS_FN F32 log2(F32 v) {
+    const U32 e = ((U32)v - 0x3f3504f3u) >> 23;
+    const F32 m = (F32)((U32)v - (e << 23));
+    const F32 whole = (F32)(e + 0x4b400000u) - splat(kRound32);
+    const F32 s = (m - splat(1.0f)) / (m + splat(1.0f));
+    const F32 t = s * s;
+    F32 p = splat(0.32059890f);  // 2 / (9 ln 2), then 7, 5, 3, 1
+    p = fma(p, t, splat(0.41219858f));
+    p = fma(p, t, splat(0.57707802f));
+    p = fma(p, t, splat(0.96179669f));
+    p = fma(p, t, splat(2.8853901f));
+    return fma(p, s, whole);
+}
+ISTHMUS_FN F64 log2(F64 v) {
+    const U64 e = ((U64)v - 0x3fe6a09e667f3bcdull) >> 52;
+    const F64 m = (F64)((U64)v - (e << 52));
+    const F64 whole = (F64)(e + 0x4338000000000000ull) - splat(kRound64);
+    const F64 s = (m - splat(1.0)) / (m + splat(1.0));
+    const F64 t = s * s;
+    F64 p = splat(2.8853900817779268 / 21);
+    p = fma(p, t, splat(2.8853900817779268 / 19));
+    p = fma(p, t, splat(2.8853900817779268 / 17));
+    p = fma(p, t, splat(2.8853900817779268 / 15));
+    p = fma(p, t, splat(2.8853900817779268 / 13));
+    p = fma(p, t, splat(2.8853900817779268 / 11));
+    p = fma(p, t, splat(2.8853900817779268 / 9));
+    p = fma(p, t, splat(2.8853900817779268 / 7));
+    p = fma(p, t, splat(2.8853900817779268 / 5));
+    p = fma(p, t, splat(2.8853900817779268 / 3));
+    p = fma(p, t, splat(2.8853900817779268));
+    return fma(p, s, whole);
+}
+
+// (-1)^n cos(r), r = v - n pi in [-pi/2, pi/2]. pi in three parts of few bits: n pi is exact to |v| = kCosReach.
+constexpr double kCosReach = 8000.0;
+ISTHMUS_FN F32 cos_reduced(F32 v) {
+    const F32 shifted = fma(v, splat(0.318309886f), splat(kRound32));
+    const F32 n = shifted - splat(kRound32);
+    F32 r = fma(n, splat(-3.140625f), v);
+    r = fma(n, splat(-0.000967502593994140625f), r);
+    r = fma(n, splat(-1.5099579909783764e-7f), r);
+    const F32 t = r * r;
+    F32 p = splat(-2.6297517416492885068e-7f);
+    p = fma(p, t, splat(0.000024774579745194932456f));
+    p = fma(p, t, splat(-0.0013888651647261390631f));
+    p = fma(p, t, splat(0.041666659360024926605f));
+    p = fma(p, t, splat(-0.49999999963953022676f));
+    p = fma(p, t, splat(1.0f));
+    return (F32)((U32)p ^ ((U32)shifted << 31));
+}
+ISTHMUS_FN F64 cos_reduced(F64 v) {
+    const F64 shifted = fma(v, splat(0.31830988618379067154), splat(kRound64));
+    const F64 n = shifted - splat(kRound64);
+    F64 r = fma(n, splat(-3.141592651605606079102), v);
+    r = fma(n, splat(-1.98418714791870343106e-9), r);
+    r = fma(n, splat(-1.144237745221966368024e-17), r);
+    const F64 t = r * r;
+    F64 p = splat(4.0019568160976400731e-19);
+    p = fma(p, t, splat(-1.5613549466782079195e-16));
+    p = fma(p, t, splat(4.7794609439060681562e-14));
+    p = fma(p, t, splat(-1.1470745310597414402e-11));
+    p = fma(p, t, splat(2.0876756984753234503e-9));
+    p = fma(p, t, splat(-2.7557319223965314695e-7));
+    p = fma(p, t, splat(0.000024801587301587223507));
+    p = fma(p, t, splat(-0.0013888888888888888738));
+    p = fma(p, t, splat(0.041666666666666666666));
+    p = fma(p, t, splat(-0.5));
+    p = fma(p, t, splat(1.0));
+    return (F64)((U64)p ^ ((U64)shifted << 63));
+}
+ISTHMUS_FN float cos_of_one(float x) { return __builtin_cosf(x); }
+ISTHMUS_FN double cos_of_one(double x) { return __builtin_cos(x); }
+
+template <class V>
+ISTHMUS_FN bool any_beyond(V v, double limit) {
+    bool beyond = false;
+    for (unsigned i = 0; i < sizeof(v) / sizeof(v[0]); ++i) beyond |= !(v[i] <= limit && v[i] >= -limit);
+    return beyond;
+}
+
+template <class V>
+ISTHMUS_FN V cos(V v) {
+    if (__builtin_expect(any_beyond(v, kCosReach), 0)) {
+        for (unsigned i = 0; i < sizeof(v) / sizeof(v[0]); ++i) v[i] = cos_of_one(v[i]);
+        return v;
+    }
+    return cos_reduced(v);
+}
+
+}  // namespace
+}  // namespace isthmus::ISTHMUS_ARCH

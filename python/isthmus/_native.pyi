@@ -1,0 +1,41 @@
+"""The tile engine on the CPU. Arrays must have been checked by `isthmus.ops`: nothing is converted here."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from numpy.typing import NDArray
+
+_Array = NDArray[Any]
+_Term = tuple[str, float, Sequence[float]]
+
+def kernel_names() -> list[str]: ...
+def levels() -> list[str]: ...
+def build_info() -> dict[str, str]: ...
+def block_sums(
+    stacks: Sequence[_Array],
+    weights: Sequence[_Array | None] | None,
+    pairs: _Array,
+    terms: Sequence[_Term],
+    sums: _Array,
+    diagonals: _Array,
+    *,
+    level: str,
+    n_threads: int,
+) -> None: ...
+def kernel_matrix(
+    x: _Array, y: _Array | None, terms: Sequence[_Term], out: _Array, *, level: str, n_threads: int
+) -> None: ...
+def kernel_matmul(
+    x: _Array,
+    y: _Array | None,
+    v: _Array,
+    terms: Sequence[_Term],
+    skip_diagonal: bool,
+    out: _Array,
+    *,
+    level: str,
+    n_threads: int,
+) -> None: ...
+def project(
+    x: _Array, w: _Array, b: _Array | None, activation: str, out: _Array, *, level: str, n_threads: int
+) -> None: ...
