@@ -22,6 +22,7 @@ template <class T>
 struct Rbf {
     static constexpr Input kInput = Input::Distance;
     ISTHMUS_FN static double input_scale(const double* p) { return sqrt(p[0] * kLog2e); }
+    ISTHMUS_FN static double sensitivity(const double*) { return 1.0; }
     ISTHMUS_FN explicit Rbf(const double*) {}
     template <class V>
     ISTHMUS_FN V value(V u) const {
@@ -58,6 +59,7 @@ template <class T>
 struct Matern32 {
     static constexpr Input kInput = Input::Distance;
     ISTHMUS_FN static double input_scale(const double* p) { return 1.7320508075688772 / p[0]; }
+    ISTHMUS_FN static double sensitivity(const double*) { return 1.0; }
     ISTHMUS_FN explicit Matern32(const double*) {}
     template <class V>
     ISTHMUS_FN V value(V u) const {
@@ -71,6 +73,7 @@ template <class T>
 struct Matern52 {
     static constexpr Input kInput = Input::Distance;
     ISTHMUS_FN static double input_scale(const double* p) { return 2.23606797749979 / p[0]; }
+    ISTHMUS_FN static double sensitivity(const double*) { return 1.0; }
     ISTHMUS_FN explicit Matern52(const double*) {}
     template <class V>
     ISTHMUS_FN V value(V u) const {
@@ -85,6 +88,7 @@ struct RationalQuadratic {
     static constexpr Input kInput = Input::Distance;
     T alpha;
     ISTHMUS_FN static double input_scale(const double* p) { return 1.0 / (sqrt(2.0 * p[1]) * p[0]); }
+    ISTHMUS_FN static double sensitivity(const double* p) { return p[1] > 1.0 ? p[1] : 1.0; }
     ISTHMUS_FN explicit RationalQuadratic(const double* p) : alpha(T(p[1])) {}
     template <class V>
     ISTHMUS_FN V value(V u) const {
@@ -97,6 +101,7 @@ template <class T>
 struct Imq {
     static constexpr Input kInput = Input::Distance;
     ISTHMUS_FN static double input_scale(const double* p) { return 1.0 / p[0]; }
+    ISTHMUS_FN static double sensitivity(const double*) { return 1.0; }
     ISTHMUS_FN explicit Imq(const double*) {}
     template <class V>
     ISTHMUS_FN V value(V u) const {

@@ -1,6 +1,5 @@
 // Sums of kernel values over pairs of blocks: each block is packed once, however many pairs use it.
 #include <algorithm>
-#include <cmath>
 
 #include "prepare.hpp"
 
@@ -9,187 +8,197 @@ namespace {
 
 constexpr std::size_t kChunkBytes = std::size_t(1) << 24;  // packed rows of small groups that are worked on together
 
-// A block as the tiles want it: where its panels start in the buffers shared by the chunk.
-struct Place {
-    std::size_t left_panel, right_panel;
+// The blocks and pairs that are worked on together: some groups, whole.
+struct Chunk {
+    std::vector<std::size_t> blocks, pairs;
+    std::size_t first_group, last_group;
 };
 
+// One pass over one chunk. `place` numbers are positions in the chunk's list of blocks.
 template <class T>
-class Sums {
+class ChunkSums {
   public:
-    Sums(const Run& run, const std::vector<Block<T>>& blocks, std::size_t d, const std::vector<Pair>& pairs,
-         double* sums)
-        : run_(run), engine_(engine_of<T>(run)), blocks_(blocks), d_(d), pairs_(pairs), sums_(sums) {}
+    ChunkSums(const Run& run, const std::vector<Block<T>>& blocks, std::size_t d, const std::vector<Pair>& pairs,
+              const Chunk& chunk)
+        : run_(run), engine_(engine_of<T>(run)), blocks_(blocks), d_(d), pairs_(pairs), chunk_(chunk) {}
 
-    // Adds one pass over some blocks and the pairs among them; returns the groups that the Gram trick cannot serve,
-    // whose pairs have not been added.
-    std::vector<bool> add(const Pass& pass, const std::vector<std::size_t>& members,
-                          const std::vector<std::size_t>& pairs, std::size_t n_groups);
+    void add(const Pass& pass, double* sums);
 
   private:
-    void lay_out(const std::vector<std::size_t>& members);
-    void pack(const Pass& pass, const std::vector<std::size_t>& members, std::size_t n_groups);
-    std::vector<bool> beyond_reach(const Pass& pass, const std::vector<std::size_t>& members,
-                                   std::size_t n_groups) const;
-    void sum_tiles(const Pass& pass, const std::vector<std::size_t>& pairs);
+    struct Piece {
+        std::size_t pair, left, right, n_left, n_right;  // panels, counted from the block's first
+    };
+
+    void find_means();
+    void pack(const Pass& pass);
+    Buffer<T> weights(std::size_t width, const std::vector<std::size_t>& first_panel, std::size_t n_panels) const;
+    std::vector<Piece> pieces(std::vector<std::size_t>& bundles) const;
 
     const Run& run_;
     const Engine<T>& engine_;
     const std::vector<Block<T>>& blocks_;
     const std::size_t d_;
     const std::vector<Pair>& pairs_;
-    double* const sums_;
+    const Chunk& chunk_;
 
-    std::vector<Place> places_;
-    std::size_t n_left_ = 0, n_right_ = 0;  // panels
-    Buffer<T> left_, right_, left_norms_, right_norms_, left_weights_, right_weights_;
+    std::vector<double> means_;                          // (groups of the chunk, d)
+    std::vector<std::size_t> first_left_, first_right_;  // panel, for each block of the whole list
+    Packed<T> left_, right_;
+    Buffer<T> left_weights_, right_weights_;
 };
 
 template <class T>
-void Sums<T>::lay_out(const std::vector<std::size_t>& members) {
-    places_.assign(blocks_.size(), {0, 0});
-    n_left_ = n_right_ = 0;
-    for (std::size_t b : members) {
-        places_[b] = {n_left_, n_right_};
-        n_left_ += panels_in(blocks_[b].rows.count, engine_.rows);
-        n_right_ += panels_in(blocks_[b].rows.count, engine_.cols);
-    }
-    left_ = Buffer<T>(n_left_ * engine_.rows * d_);
-    right_ = Buffer<T>(n_right_ * engine_.cols * d_);
-    left_norms_ = Buffer<T>(n_left_ * engine_.rows);
-    right_norms_ = Buffer<T>(n_right_ * engine_.cols);
-    left_weights_ = Buffer<T>(n_left_ * engine_.rows);
-    right_weights_ = Buffer<T>(n_right_ * engine_.cols);
+void ChunkSums<T>::find_means() {
+    const std::size_t n_groups = chunk_.last_group - chunk_.first_group;
+    means_.resize(n_groups * d_);
+    std::vector<std::vector<Rows<T>>> samples(n_groups);
+    for (std::size_t b : chunk_.blocks) samples[blocks_[b].group - chunk_.first_group].push_back(blocks_[b].rows);
+    const auto find = [&](std::size_t g, unsigned) { mean_of(run_, samples[g], d_, means_.data() + g * d_); };
+    if (n_groups == 1)
+        find(0, 0);  // one large group: its own pieces are shared out instead
+    else
+        run_tasks(n_groups, run_.n_threads, run_.interrupted, find);
 }
 
+// 1 or the block's weight for each row of each panel, 0 for rows that only fill a panel.
 template <class T>
-void fill_weights(const Block<T>& block, std::size_t first, std::size_t count, T* out) {
-    for (std::size_t i = first; i < first + count; ++i)
-        *out++ = i >= block.rows.count ? T(0) : block.weights ? block.weights[i] : T(1);
-}
-
-template <class T>
-void Sums<T>::pack(const Pass& pass, const std::vector<std::size_t>& members, std::size_t n_groups) {
-    const bool gram = pass.pairing == Pairing::Gram;
-    Buffer<double> means(pass.centred() ? n_groups * d_ : 0);
-    if (pass.centred()) {
-        std::vector<std::vector<Rows<T>>> samples(n_groups);
-        for (std::size_t b : members) samples[blocks_[b].group].push_back(blocks_[b].rows);
-        const auto find_mean = [&](std::size_t g, unsigned) {
-            if (!samples[g].empty()) mean_of(run_, samples[g], d_, means.data() + g * d_);
-        };
-        if (n_groups == 1)
-            find_mean(0, 0);
-        else
-            run_tasks(n_groups, run_.n_threads, run_.interrupted, find_mean);
-    }
-    struct Piece {
-        std::size_t block, first_row, n_rows;
-    };
-    // Rows in a piece: a common multiple of both panel widths.
-    const std::size_t step =
-        engine_.rows * engine_.cols * std::max<std::size_t>(1, (1u << 16) / (engine_.rows * engine_.cols * d_));
-    std::vector<Piece> pieces;
-    for (std::size_t b : members)
-        for (std::size_t first = 0; first < blocks_[b].rows.count; first += step)
-            pieces.push_back({b, first, std::min(step, blocks_[b].rows.count - first)});
-    run_tasks(pieces.size(), run_.n_threads, run_.interrupted, [&](std::size_t i, unsigned) {
-        const auto [b, first, n] = pieces[i];
-        const Block<T>& block = blocks_[b];
-        const double* centre = pass.centred() ? means.data() + block.group * d_ : nullptr;
-        const auto one_side = [&](std::size_t width, std::size_t panel0, double times, T* panels, T* norms,
-                                  T* weights) {
-            const std::size_t row = panel0 * width + first;
-            engine_.pack({block.rows.data + std::ptrdiff_t(first) * block.rows.stride, block.rows.stride, 1, nullptr, n,
-                          d_, d_, centre, pass.scale, times, width, panels + row * d_, gram ? norms + row : nullptr});
-            fill_weights(block, first, panels_in(n, width) * width, weights + row);
-        };
-        one_side(engine_.rows, places_[b].left_panel, gram ? -2.0 : 1.0, left_.data(), left_norms_.data(),
-                 left_weights_.data());
-        one_side(engine_.cols, places_[b].right_panel, 1.0, right_.data(), right_norms_.data(), right_weights_.data());
-    });
-}
-
-template <class T>
-std::vector<bool> Sums<T>::beyond_reach(const Pass& pass, const std::vector<std::size_t>& members,
-                                        std::size_t n_groups) const {
-    std::vector<bool> far(n_groups, false);
-    if (pass.pairing != Pairing::Gram) return far;
-    for (std::size_t b : members) {
-        const T* norms = left_norms_.data() + places_[b].left_panel * engine_.rows;
+Buffer<T> ChunkSums<T>::weights(std::size_t width, const std::vector<std::size_t>& first_panel,
+                                std::size_t n_panels) const {
+    Buffer<T> all(n_panels * width);
+    std::fill_n(all.data(), n_panels * width, T(0));
+    for (std::size_t b : chunk_.blocks)
         for (std::size_t i = 0; i < blocks_[b].rows.count; ++i)
-            if (double(norms[i]) > kGramReach) far[blocks_[b].group] = true;
-    }
-    return far;
+            all[first_panel[b] * width + i] = blocks_[b].weights ? blocks_[b].weights[i] : T(1);
+    return all;
 }
 
 template <class T>
-void Sums<T>::sum_tiles(const Pass& pass, const std::vector<std::size_t>& pairs) {
+void ChunkSums<T>::pack(const Pass& pass) {
+    if (pass.gram()) find_means();
+    first_left_.assign(blocks_.size(), 0);
+    first_right_.assign(blocks_.size(), 0);
+    std::size_t n_left = 0, n_right = 0;
+    std::vector<Sample<T>> lefts, rights;
+    for (std::size_t b : chunk_.blocks) {
+        const double* centre = pass.gram() ? means_.data() + (blocks_[b].group - chunk_.first_group) * d_ : nullptr;
+        first_left_[b] = n_left;
+        first_right_[b] = n_right;
+        lefts.push_back({blocks_[b].rows, centre, n_left});
+        rights.push_back({blocks_[b].rows, centre, n_right});
+        n_left += panels_in(blocks_[b].rows.count, engine_.rows);
+        n_right += panels_in(blocks_[b].rows.count, engine_.cols);
+    }
+    left_ = pack_samples(run_, lefts, d_, pass, Side::Left);
+    right_ = pack_samples(run_, rights, d_, pass, Side::Right);
+    if (pass.gram()) add_raw_if_needed(run_, lefts, left_, rights, right_, pass);
+    left_weights_ = weights(engine_.rows, first_left_, n_left);
+    right_weights_ = weights(engine_.cols, first_right_, n_right);
+}
+
+// The tiles of all pairs in pieces; bundles of pieces are handed out together, so that small blocks stay cheap.
+template <class T>
+std::vector<typename ChunkSums<T>::Piece> ChunkSums<T>::pieces(std::vector<std::size_t>& bundles) const {
+    constexpr double kBundleCost = 1 << 18;  // vector operations
     const TaskShape shape = task_shape(engine_, d_);
-    struct Piece {
-        std::size_t pair, left, right, n_left, n_right;
-    };
-    std::vector<Piece> pieces;
-    std::vector<std::size_t> bundles{
-        0};  // pieces handed out together, so that small blocks do not cost a hand-out each
+    std::vector<Piece> all;
+    bundles.assign(1, 0);
     double cost = 0;
-    for (std::size_t p : pairs) {
-        const Block<T>&a = blocks_[pairs_[p].left], &b = blocks_[pairs_[p].right];
-        const std::size_t n_left = panels_in(a.rows.count, engine_.rows),
-                          n_right = panels_in(b.rows.count, engine_.cols);
+    for (std::size_t p : chunk_.pairs) {
+        const bool same = pairs_[p].left == pairs_[p].right;
+        const std::size_t n_left = panels_in(blocks_[pairs_[p].left].rows.count, engine_.rows);
+        const std::size_t n_right = panels_in(blocks_[pairs_[p].right].rows.count, engine_.cols);
         for (std::size_t left = 0; left < n_left; left += shape.left_panels)
             for (std::size_t right = 0; right < n_right; right += shape.right_panels) {
                 const std::size_t lefts = std::min(shape.left_panels, n_left - left);
                 const std::size_t rights = std::min(shape.right_panels, n_right - right);
-                if (pairs_[p].left == pairs_[p].right && (right + rights) * engine_.cols <= left * engine_.rows + 1)
-                    continue;  // wholly below the diagonal
-                pieces.push_back({p, left, right, lefts, rights});
+                const bool below_diagonal = (right + rights) * engine_.cols <= left * engine_.rows + 1;
+                if (same && below_diagonal) continue;
+                all.push_back({p, left, right, lefts, rights});
                 cost += double(lefts * rights) * tile_cost(engine_, d_);
-                if (cost > (1 << 18)) {
-                    bundles.push_back(pieces.size());
+                if (cost > kBundleCost) {
+                    bundles.push_back(all.size());
                     cost = 0;
                 }
             }
     }
-    if (bundles.back() != pieces.size()) bundles.push_back(pieces.size());
-    std::vector<double> partial(pieces.size());
-    const bool gram = pass.pairing == Pairing::Gram;
-    Pass plain = pass;  // a single weight is applied once, in float64
-    double weight = 1;
-    if (plain.terms.size() == 1) std::swap(weight, plain.terms[0].weight);
-    run_tasks(bundles.size() - 1, run_.n_threads, run_.interrupted, [&](std::size_t bundle, unsigned) {
-        const FlushDenormals flush;
-        for (std::size_t i = bundles[bundle]; i < bundles[bundle + 1]; ++i) {
-            const Piece& piece = pieces[i];
-            const Pair pair = pairs_[piece.pair];
-            const std::size_t left = places_[pair.left].left_panel + piece.left;
-            const std::size_t right = places_[pair.right].right_panel + piece.right;
-            partial[i] =
-                engine_.sum({{left_.data() + left * engine_.rows * d_, right_.data() + right * engine_.cols * d_,
-                              gram ? left_norms_.data() + left * engine_.rows : nullptr,
-                              gram ? right_norms_.data() + right * engine_.cols : nullptr, piece.n_left, piece.n_right,
-                              d_, piece.left * engine_.rows, piece.right * engine_.cols, plain.view()},
-                             left_weights_.data() + left * engine_.rows,
-                             right_weights_.data() + right * engine_.cols,
-                             pair.left == pair.right});
-        }
-    });
-    std::vector<double> totals(pairs_.size(), 0.0);
-    for (std::size_t i = 0; i < pieces.size(); ++i) totals[pieces[i].pair] += partial[i];
-    for (std::size_t p : pairs) sums_[p] += weight * (pairs_[p].left == pairs_[p].right ? 2 * totals[p] : totals[p]);
+    if (bundles.back() != all.size()) bundles.push_back(all.size());
+    return all;
 }
 
 template <class T>
-std::vector<bool> Sums<T>::add(const Pass& pass, const std::vector<std::size_t>& members,
-                               const std::vector<std::size_t>& pairs, std::size_t n_groups) {
-    lay_out(members);
-    pack(pass, members, n_groups);
-    std::vector<bool> far = beyond_reach(pass, members, n_groups);
-    std::vector<std::size_t> near;
-    for (std::size_t p : pairs)
-        if (!far[blocks_[pairs_[p].left].group]) near.push_back(p);
-    sum_tiles(pass, near);
-    return far;
+void ChunkSums<T>::add(const Pass& pass, double* sums) {
+    pack(pass);
+    std::vector<std::size_t> bundles;
+    const std::vector<Piece> all = pieces(bundles);
+    std::vector<double> partial(all.size());
+    Pass plain = pass;  // a lone weight is applied once, in float64
+    double weight = 1;
+    if (plain.terms.size() == 1) std::swap(weight, plain.terms[0].weight);
+    const Guard guard = guard_of<T>(pass, d_);
+    run_tasks(bundles.size() - 1, run_.n_threads, run_.interrupted, [&](std::size_t bundle, unsigned) {
+        const FlushDenormals flush;
+        for (std::size_t i = bundles[bundle]; i < bundles[bundle + 1]; ++i) {
+            const Piece& piece = all[i];
+            const Pair pair = pairs_[piece.pair];
+            const std::size_t left = first_left_[pair.left] + piece.left,
+                              right = first_right_[pair.right] + piece.right;
+            partial[i] = engine_.sum({{left_.panels(left, piece.n_left), right_.panels(right, piece.n_right), d_,
+                                       piece.left * engine_.rows, piece.right * engine_.cols, plain.view(), guard},
+                                      left_weights_.data() + left * engine_.rows,
+                                      right_weights_.data() + right * engine_.cols,
+                                      pair.left == pair.right});
+        }
+    });
+    for (std::size_t i = 0; i < all.size(); ++i) {
+        const Pair pair = pairs_[all[i].pair];
+        sums[all[i].pair] += weight * (pair.left == pair.right ? 2 * partial[i] : partial[i]);
+    }
+}
+
+// Groups together until their packed rows fill a private cache or two; a large group is a chunk of its own.
+template <class T>
+std::vector<Chunk> chunks_of(const std::vector<Block<T>>& blocks, std::size_t d, const std::vector<Pair>& pairs,
+                             std::size_t n_groups) {
+    std::vector<std::size_t> rows(n_groups), chunk_of(n_groups);
+    for (const Block<T>& b : blocks) rows[b.group] += b.rows.count;
+    std::vector<Chunk> chunks;
+    std::size_t bytes = 0;
+    for (std::size_t g = 0; g < n_groups; ++g) {
+        if (chunks.empty() || bytes > kChunkBytes) {
+            chunks.push_back({{}, {}, g, g});
+            bytes = 0;
+        }
+        bytes += 2 * rows[g] * d * sizeof(T);
+        chunks.back().last_group = g + 1;
+        chunk_of[g] = chunks.size() - 1;
+    }
+    for (std::size_t b = 0; b < blocks.size(); ++b) chunks[chunk_of[blocks[b].group]].blocks.push_back(b);
+    for (std::size_t p = 0; p < pairs.size(); ++p) chunks[chunk_of[blocks[pairs[p].left].group]].pairs.push_back(p);
+    return chunks;
+}
+
+// Samples so small that the rounding of single float32 values does not average out below the promised accuracy.
+constexpr std::size_t kSmallSample = 32;
+
+bool all_small(const std::vector<Block<float>>& blocks) {
+    return std::all_of(blocks.begin(), blocks.end(), [](const auto& b) { return b.rows.count <= kSmallSample; });
+}
+
+void block_sums_in_double(const Run& run, const std::vector<Block<float>>& blocks, std::size_t d,
+                          const std::vector<Pair>& pairs, const KernelSum& kernel, double* sums, double* diagonals) {
+    std::size_t n_rows = 0;
+    for (const Block<float>& b : blocks) n_rows += b.rows.count;
+    const Buffer<double> rows(n_rows * d), weights(n_rows);
+    std::vector<Block<double>> wide;
+    std::size_t row = 0;
+    for (const Block<float>& b : blocks) {
+        for (std::size_t i = 0; i < b.rows.count; ++i)
+            std::copy_n(b.rows.data + std::ptrdiff_t(i) * b.rows.stride, d, rows.data() + (row + i) * d);
+        for (std::size_t i = 0; i < b.rows.count; ++i) weights[row + i] = b.weights ? double(b.weights[i]) : 1.0;
+        wide.push_back({{rows.data() + row * d, std::ptrdiff_t(d), b.rows.count}, weights.data() + row, b.group});
+        row += b.rows.count;
+    }
+    block_sums<double>(run, wide, d, pairs, kernel, sums, diagonals);
 }
 
 template <class T>
@@ -219,6 +228,9 @@ double weighted_diagonal(const Run& run, const Block<T>& block, std::size_t d, c
 template <class T>
 void block_sums(const Run& run, const std::vector<Block<T>>& given, std::size_t d, const std::vector<Pair>& pairs,
                 const KernelSum& kernel, double* sums, double* diagonals) {
+    if constexpr (std::is_same_v<T, float>) {
+        if (all_small(given)) return block_sums_in_double(run, given, d, pairs, kernel, sums, diagonals);
+    }
     std::vector<Block<T>> blocks = given;
     const bool crossing =
         std::any_of(pairs.begin(), pairs.end(), [&](Pair p) { return blocks[p.left].group != blocks[p.right].group; });
@@ -228,30 +240,10 @@ void block_sums(const Run& run, const std::vector<Block<T>>& given, std::size_t 
         n_groups = std::max(n_groups, b.group + 1);
     }
     std::fill_n(sums, pairs.size(), 0.0);
-    std::vector<std::vector<std::size_t>> members(n_groups), group_pairs(n_groups);
-    for (std::size_t b = 0; b < blocks.size(); ++b) members[blocks[b].group].push_back(b);
-    for (std::size_t p = 0; p < pairs.size(); ++p) group_pairs[blocks[pairs[p].left].group].push_back(p);
-
     const std::vector<Pass> passes = passes_of(kernel);
-    Sums<T> work(run, blocks, d, pairs, sums);
-    for (std::size_t first = 0; first < n_groups;) {
-        std::vector<std::size_t> chunk, chunk_pairs;
-        std::size_t bytes = 0, last = first;
-        for (; last < n_groups && (last == first || bytes < kChunkBytes); ++last) {
-            for (std::size_t b : members[last]) bytes += 2 * blocks[b].rows.count * d * sizeof(T);
-            chunk.insert(chunk.end(), members[last].begin(), members[last].end());
-            chunk_pairs.insert(chunk_pairs.end(), group_pairs[last].begin(), group_pairs[last].end());
-        }
-        for (const Pass& pass : passes) {
-            const std::vector<bool> far = work.add(pass, chunk, chunk_pairs, n_groups);
-            std::vector<std::size_t> far_members, far_pairs;
-            for (std::size_t b : chunk)
-                if (far[blocks[b].group]) far_members.push_back(b);
-            for (std::size_t p : chunk_pairs)
-                if (far[blocks[pairs[p].left].group]) far_pairs.push_back(p);
-            if (!far_pairs.empty()) work.add(by_differences(kernel), far_members, far_pairs, n_groups);
-        }
-        first = last;
+    for (const Chunk& chunk : chunks_of(blocks, d, pairs, n_groups)) {
+        ChunkSums<T> work(run, blocks, d, pairs, chunk);
+        for (const Pass& pass : passes) work.add(pass, sums);
     }
     const SelfKernel self = self_kernel(run, kernel);
     run_tasks(blocks.size(), run.n_threads, run.interrupted,

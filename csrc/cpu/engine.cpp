@@ -53,35 +53,32 @@ ISTHMUS_FN void with_kernel(const Term& term, F f) {
 constexpr size_t kPackDepth = 16;
 constexpr size_t kPackWidth = 32;
 
+// A norm is summed like the tile's own products, so that equal rows give u = 0 to the bit.
 template <class T>
 void pack_panel(const PackTask<T>& t, size_t first, T* panel, T* norms) noexcept {
-    double squares[kPackWidth] = {};
+    alignas(64) T squares[kPackWidth] = {};
     const size_t present = t.count - first < t.width ? t.count - first : t.width;
     for (size_t k0 = 0; k0 < t.depth; k0 += kPackDepth) {
-        T block[kPackWidth][kPackDepth] = {};
+        alignas(64) T block[kPackDepth][kPackWidth] = {};
         const size_t depth = t.depth - k0 < kPackDepth ? t.depth - k0 : kPackDepth;
         const size_t filled = k0 >= t.d ? 0 : (t.d - k0 < depth ? t.d - k0 : depth);
         for (size_t r = 0; r < present; ++r) {
-            const size_t row = t.index ? t.index[first + r] : first + r;
-            const T* x = t.rows + ptrdiff_t(row) * t.stride + ptrdiff_t(k0) * t.step;
-            if (t.centre) {
-                for (size_t k = 0; k < filled; ++k)
-                    block[r][k] = T((double(x[ptrdiff_t(k) * t.step]) - t.centre[k0 + k]) * t.scale);
-            } else {
-                for (size_t k = 0; k < filled; ++k) block[r][k] = T(double(x[ptrdiff_t(k) * t.step]) * t.scale);
+            const T* x = t.rows + ptrdiff_t(first + r) * t.stride + ptrdiff_t(k0) * t.step;
+            for (size_t k = 0; k < filled; ++k) {
+                const double v = double(x[ptrdiff_t(k) * t.step]);
+                block[k][r] = T((t.centre ? v - t.centre[k0 + k] : v) * t.scale);
             }
         }
         for (size_t k = 0; k < depth; ++k) {
-            T* out = panel + (k0 + k) * t.width;
-            for (size_t r = 0; r < t.width; ++r) {
-                const T v = block[r][k];
-                squares[r] += double(v) * double(v);
-                out[r] = v * T(t.times);
+            for (size_t r = 0; norms && r < kPackWidth; r += kLanes<T>) {
+                const Pack<T> v = load(block[k] + r);
+                store(squares + r, fma(v, v, load(squares + r)));
             }
+            T* out = panel + (k0 + k) * t.width;
+            for (size_t r = 0; r < t.width; ++r) out[r] = block[k][r] * T(t.times);
         }
     }
-    if (norms)
-        for (size_t r = 0; r < t.width; ++r) norms[r] = T(squares[r]);
+    if (norms) memcpy(norms, squares, t.width * sizeof(T));
 }
 
 template <class T>
@@ -108,25 +105,29 @@ void apply(const Terms& terms, const T* u, T* out, size_t count) noexcept {
 
 template <class T>
 struct Place {  // one tile of a Tiles
-    const T *a, *b, *left_norms, *right_norms;
+    const T *a, *b, *left_norms, *right_norms, *left_raw, *right_raw;
     size_t row, col, d;
 };
 
 template <class T>
 ISTHMUS_FN Place<T> place(const Tiles<T>& t, size_t left, size_t right) {
-    return {t.left + left * kRows * t.d,
-            t.right + right * kCols<T> * t.d,
-            t.left_norms ? t.left_norms + left * kRows : nullptr,
-            t.right_norms ? t.right_norms + right * kCols<T> : nullptr,
-            left * kRows,
-            right * kCols<T>,
+    const auto from = [](const T* start, size_t elements) { return start ? start + elements : nullptr; };
+    const size_t row = left * kRows, col = right * kCols<T>;
+    return {t.left.rows + row * t.d,
+            t.right.rows + col * t.d,
+            from(t.left.norms, row),
+            from(t.right.norms, col),
+            from(t.left.raw, row * t.d),
+            from(t.right.raw, col * t.d),
+            row,
+            col,
             t.d};
 }
 
 template <Pairing kPairing, class T>
-void write_tile(const Place<T>& p, T* u) noexcept {
+void write_tile(const T* a, const T* b, const Place<T>& p, T* u) noexcept {
     Tile<T> tile;
-    form_tile<kPairing>(p.a, p.b, p.d, p.left_norms, p.right_norms, tile);
+    form_tile<kPairing>(a, b, p.d, p.left_norms, p.right_norms, tile);
 #pragma GCC unroll 16
     for (int r = 0; r < kRows; ++r) {
         store(u + r * kCols<T>, tile.at[r][0]);
@@ -134,16 +135,52 @@ void write_tile(const Place<T>& p, T* u) noexcept {
     }
 }
 
+// Whether some pair of the tile may need its raw rows.
+template <class T>
+ISTHMUS_FN bool guarded(const Place<T>& p, const Guard& g) {
+    if (!p.left_raw) return false;
+    T left = 0, right = 0;
+    for (int r = 0; r < kRows; ++r) left = p.left_norms[r] > left ? p.left_norms[r] : left;
+    for (int c = 0; c < kCols<T>; ++c) right = p.right_norms[c] > right ? p.right_norms[c] : right;
+    return g.guard * double(left + right) > 1.0;
+}
+
+// Replaces the u of near pairs of long rows.
+template <class T>
+void mend_near_pairs(const Place<T>& p, const Guard& g, T* u) noexcept {
+    const Pack<T> guard = splat(T(g.guard)), one = splat(T(1)), factor = splat(T(g.raw_factor));
+    const auto near = [&](int r, int c) {
+        return guard * (splat(p.left_norms[r]) + load(p.right_norms + c)) > one + load(u + r * kCols<T> + c);
+    };
+    bool any = false;
+    for (int r = 0; r < kRows; ++r)
+        for (int c = 0; c < kCols<T>; c += kLanes<T>) {
+            const auto found = near(r, c);
+            for (int i = 0; i < kLanes<T>; ++i) any |= found[i] != 0;
+        }
+    if (!any) return;
+    alignas(64) T direct[kTile<T>];
+    write_tile<Pairing::Difference>(p.left_raw, p.right_raw, p, direct);
+    for (int r = 0; r < kRows; ++r)
+        for (int c = 0; c < kCols<T>; c += kLanes<T>) {
+            T* at = u + r * kCols<T> + c;
+            store(at, near(r, c) ? factor * load(direct + r * kCols<T> + c) : load(at));
+        }
+}
+
 // value (kRows, kCols) = sum of the terms.
 template <class T>
-void tile_values(const Terms& terms, const Place<T>& p, T* u, T* value) noexcept {
-    switch (terms.pairing) {
-        case Pairing::Gram: write_tile<Pairing::Gram>(p, u); break;
-        case Pairing::Difference: write_tile<Pairing::Difference>(p, u); break;
-        case Pairing::CityBlock: write_tile<Pairing::CityBlock>(p, u); break;
-        case Pairing::Dot: write_tile<Pairing::Dot>(p, u); break;
+void tile_values(const Tiles<T>& t, const Place<T>& p, T* u, T* value) noexcept {
+    switch (t.terms.pairing) {
+        case Pairing::Gram:
+            write_tile<Pairing::Gram>(p.a, p.b, p, u);
+            if (guarded(p, t.guard)) mend_near_pairs(p, t.guard, u);
+            break;
+        case Pairing::Difference: write_tile<Pairing::Difference>(p.a, p.b, p, u); break;
+        case Pairing::CityBlock: write_tile<Pairing::CityBlock>(p.a, p.b, p, u); break;
+        case Pairing::Dot: write_tile<Pairing::Dot>(p.a, p.b, p, u); break;
     }
-    apply(terms, u, value, kTile<T>);
+    apply(t.terms, u, value, kTile<T>);
 }
 
 // Calls f with the kernel of a single term whose tile can stay in registers, else returns false.
@@ -217,14 +254,14 @@ double sum(const SumTask<T>& t) noexcept {
     double lanes[kLanes<T>] = {};
     double rest = 0;
     const auto sweep = [&](auto full_tile) {
-        for (size_t left = 0; left < t.tiles.left_panels; ++left)
-            for (size_t right = 0; right < t.tiles.right_panels; ++right) {
+        for (size_t left = 0; left < t.tiles.left.count; ++left)
+            for (size_t right = 0; right < t.tiles.right.count; ++right) {
                 const Place<T> p = place(t.tiles, left, right);
                 const size_t row = t.tiles.row0 + p.row, col = t.tiles.col0 + p.col;
                 if (t.above_diagonal && col + kCols<T> <= row + 1) continue;
-                if (t.above_diagonal && col < row + kRows) {
+                if ((t.above_diagonal && col < row + kRows) || guarded(p, t.tiles.guard)) {
                     Scratch<T> s;
-                    tile_values(t.tiles.terms, p, s.u, s.value);
+                    tile_values(t.tiles, p, s.u, s.value);
                     rest += add_values(s.value, t, p);
                 } else {
                     full_tile(p);
@@ -240,7 +277,7 @@ double sum(const SumTask<T>& t) noexcept {
     if (!in_registers)
         sweep([&](const Place<T>& p) {
             Scratch<T> s;
-            tile_values(t.tiles.terms, p, s.u, s.value);
+            tile_values(t.tiles, p, s.u, s.value);
             rest += add_values(s.value, t, p);
         });
     for (int i = 0; i < kLanes<T>; ++i) rest += lanes[i];
@@ -255,7 +292,7 @@ void store_tile(const Place<T>& p, const K& kernel, Pack<T> factor, Pack<T> weig
     form_values(p, kernel, factor, tile);
 #pragma GCC unroll 16
     for (int r = 0; r < kRows; ++r) {
-        T* out = t.out + t.row_number[p.row + r] * t.out_stride + p.col;
+        T* out = t.out + (p.row + r) * t.out_stride + p.col;
         store(out, weight * tile.at[r][0]);
         store(out + kLanes<T>, weight * tile.at[r][1]);
     }
@@ -266,7 +303,7 @@ void store_values(const T* value, const Place<T>& p, const StoreTask<T>& t) noex
     const size_t rows = t.n_rows - p.row < size_t(kRows) ? t.n_rows - p.row : kRows;
     const size_t cols = t.n_cols - p.col < size_t(kCols<T>) ? t.n_cols - p.col : kCols<T>;
     for (size_t r = 0; r < rows; ++r) {
-        T* out = t.out + t.row_number[p.row + r] * t.out_stride + p.col;
+        T* out = t.out + (p.row + r) * t.out_stride + p.col;
         if (t.add)
             for (size_t c = 0; c < cols; ++c) out[c] += value[r * kCols<T> + c];
         else
@@ -277,13 +314,13 @@ void store_values(const T* value, const Place<T>& p, const StoreTask<T>& t) noex
 template <class T>
 void store_tiles(const StoreTask<T>& t) noexcept {
     const auto sweep = [&](auto full_tile) {
-        for (size_t left = 0; left < t.tiles.left_panels; ++left)
-            for (size_t right = 0; right < t.tiles.right_panels; ++right) {
+        for (size_t left = 0; left < t.tiles.left.count; ++left)
+            for (size_t right = 0; right < t.tiles.right.count; ++right) {
                 const Place<T> p = place(t.tiles, left, right);
                 const bool full = p.row + kRows <= t.n_rows && p.col + kCols<T> <= t.n_cols;
-                if (!full || t.add || !full_tile(p)) {
+                if (!full || t.add || guarded(p, t.tiles.guard) || !full_tile(p)) {
                     Scratch<T> s;
-                    tile_values(t.tiles.terms, p, s.u, s.value);
+                    tile_values(t.tiles, p, s.u, s.value);
                     store_values(s.value, p, t);
                 }
             }
@@ -331,18 +368,18 @@ void multiply(const T* tile, size_t right_panels, const T* v, size_t v_rows, siz
 
 template <class T>
 void matmul(const MatmulTask<T>& t) noexcept {
-    assert(t.tiles.left_panels <= kMatmulPanels);
+    assert(t.tiles.left.count <= kMatmulPanels);
     constexpr size_t kPanels = kMatmulDepth / kCols<T>;  // right panels in one block
     const size_t row_sums = t.v_panels * kCols<T>;
-    memset(t.sums, 0, t.tiles.left_panels * kRows * row_sums * sizeof(double));
-    for (size_t right0 = 0; right0 < t.tiles.right_panels; right0 += kPanels) {
-        const size_t panels = t.tiles.right_panels - right0 < kPanels ? t.tiles.right_panels - right0 : kPanels;
-        for (size_t left = 0; left < t.tiles.left_panels; ++left) {
+    memset(t.sums, 0, t.tiles.left.count * kRows * row_sums * sizeof(double));
+    for (size_t right0 = 0; right0 < t.tiles.right.count; right0 += kPanels) {
+        const size_t panels = t.tiles.right.count - right0 < kPanels ? t.tiles.right.count - right0 : kPanels;
+        for (size_t left = 0; left < t.tiles.left.count; ++left) {
             for (size_t j = 0; j < panels; ++j) {
                 const Place<T> p = place(t.tiles, left, right0 + j);
                 alignas(64) T u[kTile<T>];
                 T* value = t.tile + j * kTile<T>;
-                tile_values(t.tiles.terms, p, u, value);
+                tile_values(t.tiles, p, u, value);
                 if (t.skip_diagonal) zero_diagonal<T>(value, t.tiles.row0 + p.row, p.col);
             }
             multiply(t.tile, panels, t.v + right0 * kCols<T> * kCols<T>, t.v_rows, t.v_panels,
@@ -350,7 +387,7 @@ void matmul(const MatmulTask<T>& t) noexcept {
         }
     }
     for (size_t r = 0; r < t.n_rows; ++r) {
-        T* out = t.out + t.row_number[r] * t.out_stride;
+        T* out = t.out + r * t.out_stride;
         for (size_t q = 0; q < t.n_out; ++q) out[q] = T(t.sums[r * row_sums + q] + (t.add ? double(out[q]) : 0.0));
     }
 }

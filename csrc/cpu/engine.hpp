@@ -29,7 +29,6 @@ template <class T>
 struct PackTask {
     const T* rows;
     ptrdiff_t stride, step;  // elements from row to row, and from dimension to dimension
-    const size_t* index;     // which rows, or null for 0 .. count - 1
     size_t count, d, depth;
     const double* centre;  // (d,) subtracted first, or null
     double scale;          // multiplied next
@@ -39,14 +38,30 @@ struct PackTask {
     T* norms;  // |packed row / times|^2 for each row of every panel, or null
 };
 
-// Left panels against right panels. Everything has the panels' own numbering of rows.
+// Packed rows of one side, from its first panel.
+template <class T>
+struct Panels {
+    const T* rows;
+    const T* norms;  // null unless Gram
+    const T* raw;    // the same rows, only multiplied by a power of two; null when no pair needs them
+    size_t count;
+};
+
+// The Gram trick loses digits where two long rows are near each other. A pair with guard * (|x|^2 + |y|^2) > 1 + u gets
+// u = raw_factor * |x - y|^2 from the raw rows instead: a rule of the pair alone, so its bits do not depend on its
+// batch.
+struct Guard {
+    double guard, raw_factor;
+};
+
+// Left panels against right panels; row0 and col0 number their first rows.
 template <class T>
 struct Tiles {
-    const T *left, *right;
-    const T *left_norms, *right_norms;  // null unless Gram
-    size_t left_panels, right_panels, d;
-    size_t row0, col0;  // numbers of the first row and the first column
+    Panels<T> left, right;
+    size_t d;
+    size_t row0, col0;
     Terms terms;
+    Guard guard;
 };
 
 // sum_ij w_i w_j k_ij; with `above_diagonal` over row < column only.
@@ -57,23 +72,21 @@ struct SumTask {
     bool above_diagonal;
 };
 
-// out[rows[i]][j] = k_ij, or += when `add`.
+// out[i][j] = k_ij, or += when `add`.
 template <class T>
 struct StoreTask {
     Tiles<T> tiles;
-    size_t n_rows, n_cols;     // that exist, counted from the first of this task
-    const size_t* row_number;  // row of `out` for each row of the task
+    size_t n_rows, n_cols;  // that exist, counted from the first of this task
     T* out;
     size_t out_stride;
     bool add;
 };
 
-// out[rows[i]] = sum_j k_ij v_j over all right panels, or += when `add`.
+// out[i] = sum_j k_ij v_j over all right panels, or += when `add`.
 template <class T>
 struct MatmulTask {
     Tiles<T> tiles;
     size_t n_rows;
-    const size_t* row_number;
     const T* v;  // panels of `cols` columns: element (j, q) of a panel at [j * cols + q]; rows padded with zeros
     size_t v_rows, v_panels, n_out;
     bool skip_diagonal;

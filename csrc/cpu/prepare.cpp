@@ -19,11 +19,20 @@ namespace {
 struct KernelFacts {
     host::Input input;
     double (*input_scale)(const double*);
+    double (*sensitivity)(const double*);  // null where the Gram trick is not used
 };
 
+template <class K>
+constexpr KernelFacts facts_of() {
+    if constexpr (K::kInput == host::Input::Distance)
+        return {K::kInput, &K::input_scale, &K::sensitivity};
+    else
+        return {K::kInput, &K::input_scale, nullptr};
+}
+
 const KernelFacts& facts(unsigned kernel) {
-    static const KernelFacts all[] = {
-#define ISTHMUS_X(K, name, n_params) {host::K<double>::kInput, &host::K<double>::input_scale},
+    static constexpr KernelFacts all[] = {
+#define ISTHMUS_X(K, name, n_params) facts_of<host::K<double>>(),
         ISTHMUS_KERNELS(ISTHMUS_X)
 #undef ISTHMUS_X
     };
@@ -45,17 +54,25 @@ double factor_of(double input_scale, double pack_scale, Pairing pairing) {
     return pairing == Pairing::CityBlock ? ratio : ratio * ratio;
 }
 
-// Gram tiles take the largest input scale, so that one kernel needs no factor and the reach bounds every kernel's u.
-// Raw rows are only multiplied by a power of two: exact, and squares stay in range.
-Pass make_pass(const KernelSum& kernel, host::Input input, Pairing pairing) {
-    Pass pass{pairing, 0.0, {}};
-    for (const KernelTerm& t : kernel)
-        if (facts(t.kernel).input == input) pass.scale = std::max(pass.scale, facts(t.kernel).input_scale(t.params));
-    if (pairing == Pairing::Difference || pairing == Pairing::CityBlock)
-        pass.scale = std::ldexp(1.0, std::ilogb(pass.scale));
+double power_of_two_below(double x) { return std::ldexp(1.0, std::ilogb(x)); }
+
+// The pass takes the largest input scale, so that a lone kernel needs no factor and other factors are below 1.
+// Rows whose differences are formed are only multiplied by a power of two: exact, and squares stay in range.
+Pass make_pass(const KernelSum& kernel, host::Input input) {
+    Pass pass{pairing_of(input), 0.0, 0.0, {}};
+    double weights = 0;
     for (const KernelTerm& t : kernel)
         if (facts(t.kernel).input == input) {
-            const double factor = factor_of(facts(t.kernel).input_scale(t.params), pass.scale, pairing);
+            pass.scale = std::max(pass.scale, facts(t.kernel).input_scale(t.params));
+            weights += t.weight;
+            if (pass.gram()) pass.sensitivity += t.weight * facts(t.kernel).sensitivity(t.params);
+        }
+    pass.sensitivity /= std::max(1.0, weights);
+    if (pass.pairing == Pairing::Difference || pass.pairing == Pairing::CityBlock)
+        pass.scale = power_of_two_below(pass.scale);
+    for (const KernelTerm& t : kernel)
+        if (facts(t.kernel).input == input) {
+            const double factor = factor_of(facts(t.kernel).input_scale(t.params), pass.scale, pass.pairing);
             pass.terms.push_back({t.kernel, t.weight, factor, {t.params[0], t.params[1], t.params[2]}});
         }
     return pass;
@@ -76,13 +93,23 @@ std::vector<Pass> passes_of(const KernelSum& kernel) {
     std::vector<Pass> passes;
     for (host::Input input :
          {host::Input::Distance, host::Input::SharpDistance, host::Input::CityBlock, host::Input::Dot}) {
-        Pass pass = make_pass(kernel, input, pairing_of(input));
+        Pass pass = make_pass(kernel, input);
         if (!pass.terms.empty()) passes.push_back(std::move(pass));
     }
     return passes;
 }
 
-Pass by_differences(const KernelSum& kernel) { return make_pass(kernel, host::Input::Distance, Pairing::Difference); }
+double Pass::raw_scale() const { return power_of_two_below(scale); }
+
+template <class T>
+Guard guard_of(const Pass& pass, std::size_t d) {
+    if (!pass.gram()) return {0.0, 1.0};
+    constexpr double kRounding = std::is_same_v<T, float> ? 6e-8 : 1.1e-16;
+    constexpr double kPromise = std::is_same_v<T, float> ? 4e-6 : 8e-14;
+    const double growth =
+        4.0 + 1.5 * std::sqrt(double(d));  // of the rounding error, measured on near pairs of long rows
+    return {kRounding * growth * pass.sensitivity / kPromise, factor_of(pass.scale, pass.raw_scale(), pass.pairing)};
+}
 
 SelfKernel self_kernel(const Run& run, const KernelSum& kernel) {
     SelfKernel self{0.0, {}};
@@ -137,28 +164,65 @@ void mean_of(const Run& run, const std::vector<Rows<T>>& samples, std::size_t d,
     for (std::size_t k = 0; k < d; ++k) mean[k] /= count;
 }
 
+namespace {
+
+// Packs every sample by pieces; `norms` may be null.
 template <class T>
-Packed<T> pack_rows(const Run& run, Rows<T> rows, const std::vector<std::size_t>* index, std::size_t d,
-                    const Pass& pass, const double* centre, Side side) {
+void pack_into(const Run& run, const std::vector<Sample<T>>& samples, std::size_t d, double scale, double times,
+               std::size_t width, T* panels, T* norms, bool centred) {
+    struct Piece {
+        std::size_t sample, first, count;
+    };
+    const std::size_t step = width * std::max<std::size_t>(1, (1u << 16) / (width * d));
+    std::vector<Piece> pieces;
+    for (std::size_t s = 0; s < samples.size(); ++s)
+        for (std::size_t first = 0; first < samples[s].rows.count; first += step)
+            pieces.push_back({s, first, std::min(step, samples[s].rows.count - first)});
     const Engine<T>& engine = engine_of<T>(run);
-    const std::size_t count = index ? index->size() : rows.count;
-    Packed<T> packed{{}, {}, side == Side::Left ? engine.rows : engine.cols, 0, d};
-    packed.n_panels = panels_in(count, packed.width);
-    packed.panels = Buffer<T>(packed.n_panels * packed.width * d);
-    const bool gram = pass.pairing == Pairing::Gram;
-    if (gram) packed.norms = Buffer<T>(packed.n_panels * packed.width);
-    const std::size_t panels_per_task = std::max<std::size_t>(1, (1u << 16) / (packed.width * d));
-    run_tasks(panels_in(packed.n_panels, panels_per_task), run.n_threads, run.interrupted,
-              [&](std::size_t task, unsigned) {
-                  const std::size_t panel = task * panels_per_task, first = panel * packed.width;
-                  const std::size_t n = std::min(count - first, panels_per_task * packed.width);
-                  const T* from = index ? rows.data : rows.data + std::ptrdiff_t(first) * rows.stride;
-                  engine.pack({from, rows.stride, 1, index ? index->data() + first : nullptr, n, d, d, centre,
-                               pass.scale, gram && side == Side::Left ? -2.0 : 1.0, packed.width,
-                               packed.panels.data() + panel * packed.width * d,
-                               gram ? packed.norms.data() + panel * packed.width : nullptr});
-              });
+    run_tasks(pieces.size(), run.n_threads, run.interrupted, [&](std::size_t i, unsigned) {
+        const Sample<T>& sample = samples[pieces[i].sample];
+        const std::size_t row = sample.panel * width + pieces[i].first;
+        engine.pack({sample.rows.data + std::ptrdiff_t(pieces[i].first) * sample.rows.stride, sample.rows.stride, 1,
+                     pieces[i].count, d, d, centred ? sample.centre : nullptr, scale, times, width, panels + row * d,
+                     norms ? norms + row : nullptr});
+    });
+}
+
+}  // namespace
+
+template <class T>
+double Packed<T>::reach() const {
+    T largest = 0;
+    if (norms.data())
+        for (std::size_t i = 0; i < n_panels * width; ++i) largest = std::max(largest, norms[i]);
+    return double(largest);
+}
+
+template <class T>
+Packed<T> pack_samples(const Run& run, const std::vector<Sample<T>>& samples, std::size_t d, const Pass& pass,
+                       Side side) {
+    const Engine<T>& engine = engine_of<T>(run);
+    Packed<T> packed{side == Side::Left ? engine.rows : engine.cols, 0, d, {}, {}, {}};
+    for (const Sample<T>& s : samples)
+        packed.n_panels = std::max(packed.n_panels, s.panel + panels_in(s.rows.count, packed.width));
+    packed.rows = Buffer<T>(packed.n_panels * packed.width * d);
+    if (pass.gram()) packed.norms = Buffer<T>(packed.n_panels * packed.width);
+    pack_into(run, samples, d, pass.scale, pass.gram() && side == Side::Left ? -2.0 : 1.0, packed.width,
+              packed.rows.data(), packed.norms.data(), pass.gram());
     return packed;
+}
+
+template <class T>
+void add_raw_if_needed(const Run& run, const std::vector<Sample<T>>& lefts, Packed<T>& left,
+                       const std::vector<Sample<T>>& rights, Packed<T>& right, const Pass& pass) {
+    if (guard_of<T>(pass, left.d).guard * (left.reach() + right.reach()) <= 1.0) return;
+    const auto add = [&](const std::vector<Sample<T>>& samples, Packed<T>& side) {
+        side.raw = Buffer<T>(side.n_panels * side.width * side.d);
+        pack_into(run, samples, side.d, pass.raw_scale(), 1.0, side.width, side.raw.data(), static_cast<T*>(nullptr),
+                  false);
+    };
+    add(lefts, left);
+    add(rights, right);
 }
 
 template <class T>
@@ -170,11 +234,14 @@ TaskShape task_shape(const Engine<T>& engine, std::size_t d) {
     return {std::max<std::size_t>(1, std::size_t(kTaskCost / cost)), right};
 }
 
-#define ISTHMUS_X(T)                                                                                                \
-    template class Buffer<T>;                                                                                       \
-    template void mean_of<T>(const Run&, const std::vector<Rows<T>>&, std::size_t, double*);                        \
-    template Packed<T> pack_rows<T>(const Run&, Rows<T>, const std::vector<std::size_t>*, std::size_t, const Pass&, \
-                                    const double*, Side);                                                           \
+#define ISTHMUS_X(T)                                                                                               \
+    template class Buffer<T>;                                                                                      \
+    template struct Packed<T>;                                                                                     \
+    template Guard guard_of<T>(const Pass&, std::size_t);                                                          \
+    template void mean_of<T>(const Run&, const std::vector<Rows<T>>&, std::size_t, double*);                       \
+    template Packed<T> pack_samples<T>(const Run&, const std::vector<Sample<T>>&, std::size_t, const Pass&, Side); \
+    template void add_raw_if_needed<T>(const Run&, const std::vector<Sample<T>>&, Packed<T>&,                      \
+                                       const std::vector<Sample<T>>&, Packed<T>&, const Pass&);                    \
     template TaskShape task_shape<T>(const Engine<T>&, std::size_t);
 ISTHMUS_X(float)
 ISTHMUS_X(double)

@@ -11,10 +11,6 @@
 
 namespace isthmus {
 
-// Beyond this u of a packed row the Gram trick may cost more than the promised accuracy: direct differences instead.
-// u = gamma log2(e) |x - mean|^2 for RBF.
-constexpr double kGramReach = 40.0;
-
 // Uninitialised memory on a cache line's border, with huge pages asked for when it is large.
 template <class T>
 class Buffer {
@@ -42,16 +38,21 @@ const Engine<T>& engine_of(const Run& run) {
 // The terms of a kernel that share one kind of tile, and how rows are packed for them.
 struct Pass {
     Pairing pairing;
-    double scale;  // rows are multiplied by it
+    double scale;        // rows are multiplied by it
+    double sensitivity;  // Gram: bounds |value'(u)| (1 + u) of the weighted sum
     std::vector<Term> terms;
 
     Terms view() const { return {terms.data(), terms.size(), pairing}; }
-    bool centred() const { return pairing == Pairing::Gram; }
+    bool gram() const { return pairing == Pairing::Gram; }
+    double raw_scale() const;  // the power of two next below `scale`
 };
 
 std::vector<Pass> passes_of(const KernelSum& kernel);
-Pass by_differences(
-    const KernelSum& kernel);  // the smooth distance kernels of the sum, for rows the Gram trick cannot serve
+
+// When a pair of a Gram pass needs its raw rows: half the promised accuracy against the rounding of a sum of d
+// products.
+template <class T>
+Guard guard_of(const Pass& pass, std::size_t d);
 
 // Terms whose u is <x, x> in float64: the values k(x, x) of the whole sum.
 struct SelfKernel {
@@ -68,20 +69,36 @@ inline std::size_t panels_in(std::size_t rows, std::size_t width) { return (rows
 
 enum class Side { Left, Right };
 
-// One side of the tiles: rows packed for a pass.
+// Packed rows of some samples, one behind another, each from a new panel on.
 template <class T>
 struct Packed {
-    Buffer<T> panels, norms;
     std::size_t width, n_panels, d;
+    Buffer<T> rows, norms, raw;
 
-    const T* panel(std::size_t i) const { return panels.data() + i * width * d; }
-    const T* norm(std::size_t i) const { return norms.data() ? norms.data() + i * width : nullptr; }
+    Panels<T> panels(std::size_t first, std::size_t count) const {
+        const auto from = [](const Buffer<T>& b, std::size_t i) { return b.data() ? b.data() + i : nullptr; };
+        return {rows.data() + first * width * d, from(norms, first * width), from(raw, first * width * d), count};
+    }
+    // The largest u of a row, 0 without norms.
+    double reach() const;
 };
 
-// Packs `count` rows (those of `index`, or all of them) of one sample.
+// What to pack: a sample, the mean it subtracts (or null), and its first panel.
 template <class T>
-Packed<T> pack_rows(const Run& run, Rows<T> rows, const std::vector<std::size_t>* index, std::size_t d,
-                    const Pass& pass, const double* centre, Side side);
+struct Sample {
+    Rows<T> rows;
+    const double* centre;
+    std::size_t panel;
+};
+
+template <class T>
+Packed<T> pack_samples(const Run& run, const std::vector<Sample<T>>& samples, std::size_t d, const Pass& pass,
+                       Side side);
+
+// Adds the raw rows to both sides when some pair of them may need the guard.
+template <class T>
+void add_raw_if_needed(const Run& run, const std::vector<Sample<T>>& lefts, Packed<T>& left,
+                       const std::vector<Sample<T>>& rights, Packed<T>& right, const Pass& pass);
 
 // How many left and right panels one task takes: right panels that stay in a private cache, and enough left ones to be
 // worth handing out, whatever the number of threads.

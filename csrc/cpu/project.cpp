@@ -13,7 +13,7 @@ void project(const Run& run, Rows<T> x, std::size_t d, const T* w, const T* b, s
     const Buffer<T> w_packed(w_panels * engine.cols * d), bias(w_panels * engine.cols);
     run_tasks(w_panels, run.n_threads, run.interrupted, [&](std::size_t q, unsigned) {
         const std::size_t first = q * engine.cols, count = std::min(engine.cols, n_columns - first);
-        engine.pack({w + first, 1, std::ptrdiff_t(n_columns), nullptr, count, d, d, nullptr, 1.0, 1.0, engine.cols,
+        engine.pack({w + first, 1, std::ptrdiff_t(n_columns), count, d, d, nullptr, 1.0, 1.0, engine.cols,
                      w_packed.data() + first * d, nullptr});
         for (std::size_t i = 0; i < engine.cols; ++i) bias[first + i] = b && i < count ? b[first + i] : T(0);
     });
@@ -24,7 +24,7 @@ void project(const Run& run, Rows<T> x, std::size_t d, const T* w, const T* b, s
     run_tasks(panels_in(x.count, task_rows), run.n_threads, run.interrupted, [&](std::size_t task, unsigned worker) {
         const std::size_t first = task * task_rows, n_rows = std::min(task_rows, x.count - first);
         T* left = workspace.data() + worker * task_rows * d;
-        engine.pack({x.data + std::ptrdiff_t(first) * x.stride, x.stride, 1, nullptr, n_rows, d, d, nullptr, 1.0, 1.0,
+        engine.pack({x.data + std::ptrdiff_t(first) * x.stride, x.stride, 1, n_rows, d, d, nullptr, 1.0, 1.0,
                      engine.rows, left, nullptr});
         const FlushDenormals flush;
         engine.project({left, w_packed.data(), panels_in(n_rows, engine.rows), w_panels, d, n_rows, n_columns,
