@@ -53,29 +53,46 @@ ISTHMUS_FN void with_kernel(const Term& term, F f) {
 constexpr size_t kPackDepth = 16;
 constexpr size_t kPackWidth = 32;
 
+// (x - centre) * scale for `count` dimensions of one row, computed in float64.
+template <class T>
+ISTHMUS_FN void scale_row(const PackTask<T>& t, const T* x, size_t k0, size_t count, T* out) {
+    if (t.step != 1) {
+        for (size_t k = 0; k < count; ++k) out[k] = T(double(x[ptrdiff_t(k) * t.step]) * t.scale);
+    } else if (t.centre) {
+        for (size_t k = 0; k < count; ++k) out[k] = T((double(x[k]) - t.centre[k0 + k]) * t.scale);
+    } else {
+        for (size_t k = 0; k < count; ++k) out[k] = T(double(x[k]) * t.scale);
+    }
+}
+
 // A norm is summed like the tile's own products, so that equal rows give u = 0 to the bit.
 template <class T>
 void pack_panel(const PackTask<T>& t, size_t first, T* panel, T* norms) noexcept {
     alignas(64) T squares[kPackWidth] = {};
+    alignas(64) T block[kPackWidth][kPackDepth] = {};
     const size_t present = t.count - first < t.width ? t.count - first : t.width;
+    const T times = T(t.times);
     for (size_t k0 = 0; k0 < t.depth; k0 += kPackDepth) {
-        alignas(64) T block[kPackDepth][kPackWidth] = {};
         const size_t depth = t.depth - k0 < kPackDepth ? t.depth - k0 : kPackDepth;
         const size_t filled = k0 >= t.d ? 0 : (t.d - k0 < depth ? t.d - k0 : depth);
         for (size_t r = 0; r < present; ++r) {
             const T* x = t.rows + ptrdiff_t(first + r) * t.stride + ptrdiff_t(k0) * t.step;
-            for (size_t k = 0; k < filled; ++k) {
-                const double v = double(x[ptrdiff_t(k) * t.step]);
-                block[k][r] = T((t.centre ? v - t.centre[k0 + k] : v) * t.scale);
+            if (filled == kPackDepth) {
+                scale_row(t, x, k0, kPackDepth, block[r]);
+            } else {
+                memset(block[r], 0, sizeof(block[r]));
+                scale_row(t, x, k0, filled, block[r]);
             }
         }
         for (size_t k = 0; k < depth; ++k) {
+            alignas(64) T column[kPackWidth];
+            for (size_t r = 0; r < kPackWidth; ++r) column[r] = block[r][k];
             for (size_t r = 0; norms && r < kPackWidth; r += kLanes<T>) {
-                const Pack<T> v = load(block[k] + r);
+                const Pack<T> v = load(column + r);
                 store(squares + r, fma(v, v, load(squares + r)));
             }
             T* out = panel + (k0 + k) * t.width;
-            for (size_t r = 0; r < t.width; ++r) out[r] = block[k][r] * T(t.times);
+            for (size_t r = 0; r < t.width; ++r) out[r] = column[r] * times;
         }
     }
     if (norms) memcpy(norms, squares, t.width * sizeof(T));
@@ -412,15 +429,21 @@ ISTHMUS_FN Pack<T> activate(Pack<T> v) {
     }
 }
 
+// act(x W + b) for kRows rows, read where they lie: each is used only v_panels times, too few to repay packing.
 template <Activation kActivation, class T>
-void project_tile(const ProjectTask<T>& t, size_t left, size_t right, T* block) noexcept {
+void project_tile(const T* const* x, const T* w, const T* bias, size_t d, T* block) noexcept {
     Tile<T> tile;
-    accumulate<Pairing::Dot, kRows, 1>(t.left + left * kRows * t.d, t.right + right * kCols<T> * t.d, t.d, tile);
-    Pack<T> b0 = {}, b1 = {};
-    if (t.bias) {
-        b0 = load(t.bias + right * kCols<T>);
-        b1 = load(t.bias + right * kCols<T> + kLanes<T>);
+    clear(tile);
+    for (size_t k = 0; k < d; ++k) {
+        const Pack<T> w0 = load(w + k * kCols<T>), w1 = load(w + k * kCols<T> + kLanes<T>);
+#pragma GCC unroll 16
+        for (int r = 0; r < kRows; ++r) {
+            const Pack<T> left = splat(x[r][k]);
+            tile.at[r][0] = fma(left, w0, tile.at[r][0]);
+            tile.at[r][1] = fma(left, w1, tile.at[r][1]);
+        }
     }
+    const Pack<T> b0 = load(bias), b1 = load(bias + kLanes<T>);
 #pragma GCC unroll 16
     for (int r = 0; r < kRows; ++r) {
         store(block + r * kCols<T>, activate<kActivation, T>(tile.at[r][0] + b0));
@@ -430,16 +453,19 @@ void project_tile(const ProjectTask<T>& t, size_t left, size_t right, T* block) 
 
 template <Activation kActivation, class T>
 void project_as(const ProjectTask<T>& t) noexcept {
-    for (size_t left = 0; left < t.left_panels; ++left)
-        for (size_t right = 0; right < t.right_panels; ++right) {
+    for (size_t row = 0; row < t.n_rows; row += kRows) {
+        const size_t rows = t.n_rows - row < size_t(kRows) ? t.n_rows - row : kRows;
+        const T* x[kRows];
+        for (size_t r = 0; r < size_t(kRows); ++r) x[r] = t.x + ptrdiff_t(row + (r < rows ? r : 0)) * t.x_stride;
+        for (size_t right = 0; right < t.w_panels; ++right) {
             alignas(64) T block[kTile<T>];
-            project_tile<kActivation>(t, left, right, block);
-            const size_t row = left * kRows, col = right * kCols<T>;
-            const size_t rows = t.n_rows - row < size_t(kRows) ? t.n_rows - row : kRows;
+            const size_t col = right * kCols<T>;
+            project_tile<kActivation>(x, t.w + col * t.d, t.bias + col, t.d, block);
             const size_t cols = t.n_cols - col < size_t(kCols<T>) ? t.n_cols - col : kCols<T>;
             for (size_t r = 0; r < rows; ++r)
                 memcpy(t.out + (row + r) * t.out_stride + col, block + r * kCols<T>, cols * sizeof(T));
         }
+    }
 }
 
 template <class T>

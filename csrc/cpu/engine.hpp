@@ -101,13 +101,15 @@ constexpr size_t kMatmulDepth = 128;  // right rows summed in T before the float
 
 enum class Activation : uint8_t { Identity, Relu, Tanh, Logistic, Cos };
 
-// out = act(left right' + bias).
+// out = act(x w + bias), w in panels of `cols` columns like any right side.
 template <class T>
 struct ProjectTask {
-    const T *left, *right;
-    size_t left_panels, right_panels, d;
+    const T* x;
+    ptrdiff_t x_stride;
+    const T* w;
+    size_t w_panels, d;
     size_t n_rows, n_cols;
-    const T* bias;  // padded to whole panels, or null
+    const T* bias;  // padded to whole panels
     Activation activation;
     T* out;
     size_t out_stride;

@@ -1,4 +1,4 @@
-// act(X W + b): W is packed once, X a few rows at a time into each worker's own workspace.
+// act(X W + b): W is packed once, the rows of X are read where they lie.
 #include <algorithm>
 
 #include "prepare.hpp"
@@ -17,18 +17,14 @@ void project(const Run& run, Rows<T> x, std::size_t d, const T* w, const T* b, s
                      w_packed.data() + first * d, nullptr});
         for (std::size_t i = 0; i < engine.cols; ++i) bias[first + i] = b && i < count ? b[first + i] : T(0);
     });
-    constexpr std::size_t kWorkspaceBytes = 1u << 18;
-    const std::size_t panels = std::clamp<std::size_t>(kWorkspaceBytes / (engine.rows * d * sizeof(T)), 1, 16);
-    const std::size_t task_rows = panels * engine.rows;
-    const Buffer<T> workspace(task_rows * d * run.n_threads);
-    run_tasks(panels_in(x.count, task_rows), run.n_threads, run.interrupted, [&](std::size_t task, unsigned worker) {
-        const std::size_t first = task * task_rows, n_rows = std::min(task_rows, x.count - first);
-        T* left = workspace.data() + worker * task_rows * d;
-        engine.pack({x.data + std::ptrdiff_t(first) * x.stride, x.stride, 1, n_rows, d, d, nullptr, 1.0, 1.0,
-                     engine.rows, left, nullptr});
+    // Rows of one task: a few hundred microseconds, whatever the number of threads.
+    const std::size_t task_rows = engine.rows * std::max<std::size_t>(1, (1u << 22) / (engine.rows * d * n_columns));
+    run_tasks(panels_in(x.count, task_rows), run.n_threads, run.interrupted, [&](std::size_t task, unsigned) {
         const FlushDenormals flush;
-        engine.project({left, w_packed.data(), panels_in(n_rows, engine.rows), w_panels, d, n_rows, n_columns,
-                        bias.data(), activation, out + first * n_columns, n_columns});
+        const std::size_t first = task * task_rows;
+        engine.project({x.data + std::ptrdiff_t(first) * x.stride, x.stride, w_packed.data(), w_panels, d,
+                        std::min(task_rows, x.count - first), n_columns, bias.data(), activation,
+                        out + first * n_columns, n_columns});
     });
 }
 
