@@ -1,0 +1,179 @@
+// Kernel values of a tile: in registers for a single kernel, through memory for sums of kernels and guarded pairs.
+#pragma once
+
+#include <assert.h>
+
+#include "engine.hpp"
+#include "simd.hpp"
+#include "tile.hpp"
+
+#include "../ops.hpp"
+
+namespace isthmus::ISTHMUS_ARCH {
+namespace {
+
+template <class T>
+constexpr int kTile = kRows * kCols<T>;
+
+template <class T>
+struct Scratch {
+    alignas(64) T u[kTile<T>];
+    alignas(64) T value[kTile<T>];
+};
+
+constexpr Pairing natural(Input input) {
+    switch (input) {
+        case Input::Distance: return Pairing::Gram;
+        case Input::SharpDistance: return Pairing::Difference;
+        case Input::CityBlock: return Pairing::CityBlock;
+        default: return Pairing::Dot;
+    }
+}
+
+// Calls f with the kernel struct that a term names.
+template <class T, class F>
+ISTHMUS_FN void with_kernel(const Term& term, F f) {
+    enum Number : unsigned {
+#define ISTHMUS_X(K, name, n_params) kNumber##K,
+        ISTHMUS_KERNELS(ISTHMUS_X)
+#undef ISTHMUS_X
+    };
+    switch (term.kernel) {
+#define ISTHMUS_X(K, name, n_params) \
+    case kNumber##K: return f(K<T>(term.params));
+        ISTHMUS_KERNELS(ISTHMUS_X)
+#undef ISTHMUS_X
+        default: assert(false);
+    }
+}
+
+template <class T>
+void apply(const Terms& terms, const T* u, T* out, size_t count) noexcept {
+    assert(count % kLanes<T> == 0);
+    for (size_t i = 0; i < count; i += kLanes<T>) store(out + i, Pack<T>{});
+    for (size_t n = 0; n < terms.count; ++n) {
+        const Pack<T> weight = splat(T(terms.data[n].weight)), factor = splat(T(terms.data[n].factor));
+        with_kernel<T>(terms.data[n], [&](auto kernel) {
+            for (size_t i = 0; i < count; i += kLanes<T>)
+                store(out + i, load(out + i) + weight * kernel.value(factor * load(u + i)));
+        });
+    }
+}
+
+template <class T>
+struct Place {  // one tile of a Tiles
+    const T *a, *b, *left_norms, *right_norms, *left_raw, *right_raw;
+    size_t row, col, d;
+};
+
+template <class T>
+ISTHMUS_FN Place<T> place(const Tiles<T>& t, size_t left, size_t right) {
+    const auto from = [](const T* start, size_t elements) { return start ? start + elements : nullptr; };
+    const size_t row = left * kRows, col = right * kCols<T>;
+    return {t.left.rows + row * t.d,
+            t.right.rows + col * t.d,
+            from(t.left.norms, row),
+            from(t.right.norms, col),
+            from(t.left.raw, row * t.d),
+            from(t.right.raw, col * t.d),
+            row,
+            col,
+            t.d};
+}
+
+template <Pairing kPairing, class T>
+void write_tile(const T* a, const T* b, const Place<T>& p, T* u) noexcept {
+    Tile<T> tile;
+    form_tile<kPairing>(a, b, p.d, p.left_norms, p.right_norms, tile);
+#pragma GCC unroll 16
+    for (int r = 0; r < kRows; ++r) {
+        store(u + r * kCols<T>, tile.at[r][0]);
+        store(u + r * kCols<T> + kLanes<T>, tile.at[r][1]);
+    }
+}
+
+// Whether some pair of the tile may need its raw rows.
+template <class T>
+ISTHMUS_FN bool guarded(const Place<T>& p, const Guard& g) {
+    if (!p.left_raw) return false;
+    T left = 0, right = 0;
+    for (int r = 0; r < kRows; ++r) left = p.left_norms[r] > left ? p.left_norms[r] : left;
+    for (int c = 0; c < kCols<T>; ++c) right = p.right_norms[c] > right ? p.right_norms[c] : right;
+    return g.guard * double(left + right) > 1.0;
+}
+
+// Replaces the u of near pairs of long rows.
+template <class T>
+void mend_near_pairs(const Place<T>& p, const Guard& g, T* u) noexcept {
+    const Pack<T> guard = splat(T(g.guard)), one = splat(T(1)), factor = splat(T(g.raw_factor));
+    const auto near = [&](int r, int c) {
+        return guard * (splat(p.left_norms[r]) + load(p.right_norms + c)) > one + load(u + r * kCols<T> + c);
+    };
+    bool any = false;
+    for (int r = 0; r < kRows; ++r)
+        for (int c = 0; c < kCols<T>; c += kLanes<T>) {
+            const auto found = near(r, c);
+            for (int i = 0; i < kLanes<T>; ++i) any |= found[i] != 0;
+        }
+    if (!any) return;
+    alignas(64) T direct[kTile<T>];
+    write_tile<Pairing::Difference>(p.left_raw, p.right_raw, p, direct);
+    for (int r = 0; r < kRows; ++r)
+        for (int c = 0; c < kCols<T>; c += kLanes<T>) {
+            T* at = u + r * kCols<T> + c;
+            store(at, near(r, c) ? factor * load(direct + r * kCols<T> + c) : load(at));
+        }
+}
+
+// value (kRows, kCols) = sum of the terms.
+template <class T>
+void tile_values(const Tiles<T>& t, const Place<T>& p, T* u, T* value) noexcept {
+    switch (t.terms.pairing) {
+        case Pairing::Gram:
+            write_tile<Pairing::Gram>(p.a, p.b, p, u);
+            if (guarded(p, t.guard)) mend_near_pairs(p, t.guard, u);
+            break;
+        case Pairing::Difference: write_tile<Pairing::Difference>(p.a, p.b, p, u); break;
+        case Pairing::CityBlock: write_tile<Pairing::CityBlock>(p.a, p.b, p, u); break;
+        case Pairing::Dot: write_tile<Pairing::Dot>(p.a, p.b, p, u); break;
+    }
+    apply(t.terms, u, value, kTile<T>);
+}
+
+// Calls f with the kernel of a single term whose tile can stay in registers, else returns false.
+template <class T, class F>
+ISTHMUS_FN bool fused(const Terms& terms, F f) {
+    bool done = false;
+    if (terms.count == 1)
+        with_kernel<T>(terms.data[0], [&](auto kernel) {
+            if (terms.pairing == natural(kernel.kInput)) {
+                f(kernel);
+                done = true;
+            }
+        });
+    return done;
+}
+
+// The kernel's values of one tile in registers. Gram and Dot tiles of a single term have factor 1.
+template <class T, class K>
+ISTHMUS_FN void form_values(const Place<T>& p, const K& kernel, Pack<T> factor, Tile<T>& tile) {
+    constexpr Pairing kPairing = natural(K::kInput);
+    accumulate<kPairing, kRows, 1>(p.a, p.b, p.d, tile);
+    Pack<T> n0 = {}, n1 = {};
+    if constexpr (kPairing == Pairing::Gram) {
+        n0 = load(p.right_norms);
+        n1 = load(p.right_norms + kLanes<T>);
+    }
+    constexpr bool kHasFactor = kPairing == Pairing::Difference || kPairing == Pairing::CityBlock;
+#pragma GCC unroll 16
+    for (int r = 0; r < kRows; ++r) {
+        Pack<T> u0 = finish<kPairing, T>(tile.at[r][0], p.left_norms + r, n0);
+        Pack<T> u1 = finish<kPairing, T>(tile.at[r][1], p.left_norms + r, n1);
+        if constexpr (kHasFactor) u0 = factor * u0, u1 = factor * u1;
+        tile.at[r][0] = kernel.value(u0);
+        tile.at[r][1] = kernel.value(u1);
+    }
+}
+
+}  // namespace
+}  // namespace isthmus::ISTHMUS_ARCH
