@@ -177,30 +177,6 @@ std::vector<Chunk> chunks_of(const std::vector<Block<T>>& blocks, std::size_t d,
     return chunks;
 }
 
-// Samples so small that the rounding of single float32 values does not average out below the promised accuracy.
-constexpr std::size_t kSmallSample = 32;
-
-bool all_small(const std::vector<Block<float>>& blocks) {
-    return std::all_of(blocks.begin(), blocks.end(), [](const auto& b) { return b.rows.count <= kSmallSample; });
-}
-
-void block_sums_in_double(const Run& run, const std::vector<Block<float>>& blocks, std::size_t d,
-                          const std::vector<Pair>& pairs, const KernelSum& kernel, double* sums, double* diagonals) {
-    std::size_t n_rows = 0;
-    for (const Block<float>& b : blocks) n_rows += b.rows.count;
-    const Buffer<double> rows(n_rows * d), weights(n_rows);
-    std::vector<Block<double>> wide;
-    std::size_t row = 0;
-    for (const Block<float>& b : blocks) {
-        for (std::size_t i = 0; i < b.rows.count; ++i)
-            std::copy_n(b.rows.data + std::ptrdiff_t(i) * b.rows.stride, d, rows.data() + (row + i) * d);
-        for (std::size_t i = 0; i < b.rows.count; ++i) weights[row + i] = b.weights ? double(b.weights[i]) : 1.0;
-        wide.push_back({{rows.data() + row * d, std::ptrdiff_t(d), b.rows.count}, weights.data() + row, b.group});
-        row += b.rows.count;
-    }
-    block_sums<double>(run, wide, d, pairs, kernel, sums, diagonals);
-}
-
 template <class T>
 double weighted_diagonal(const Run& run, const Block<T>& block, std::size_t d, const SelfKernel& self) {
     double constant = 0, sum = 0;
@@ -228,9 +204,6 @@ double weighted_diagonal(const Run& run, const Block<T>& block, std::size_t d, c
 template <class T>
 void block_sums(const Run& run, const std::vector<Block<T>>& given, std::size_t d, const std::vector<Pair>& pairs,
                 const KernelSum& kernel, double* sums, double* diagonals) {
-    if constexpr (std::is_same_v<T, float>) {
-        if (all_small(given)) return block_sums_in_double(run, given, d, pairs, kernel, sums, diagonals);
-    }
     std::vector<Block<T>> blocks = given;
     const bool crossing =
         std::any_of(pairs.begin(), pairs.end(), [&](Pair p) { return blocks[p.left].group != blocks[p.right].group; });
