@@ -1,0 +1,108 @@
+"""What all tests share: the tolerance table, the grids, the float64 oracle, the SIMD levels."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import isthmus as im
+import numpy as np
+import pytest
+from isthmus import backends, reference
+
+# Around every vector width: 4, 8, 16 and 32 lanes.
+SIZES = (1, 2, 3, 7, 8, 9, 15, 16, 17, 31, 33, 64, 65)
+DTYPES = ("float32", "float64")
+LEVELS = ("base", "avx2", "avx512")
+THREADS = (1, 2, 3, 7)
+
+# One of each formula, a mean of several, a sum over all three inputs.
+KERNELS = {
+    "rbf": im.RBF(bandwidth=2.5),
+    "rbf-several": im.RBF(bandwidth=[1.0, 2.5, 6.0]),
+    "laplacian": im.Laplacian(scale=7.0),
+    "exponential": im.Exponential(scale=3.0),
+    "matern12": im.Matern(nu=0.5, scale=3.0),
+    "matern32": im.Matern(nu=1.5, scale=3.0),
+    "matern52": im.Matern(nu=2.5, scale=3.0),
+    "rational-quadratic": im.RationalQuadratic(scale=2.0, alpha=1.7),
+    "imq": im.IMQ(scale=3.0),
+    "energy": im.Energy(),
+    "linear": im.Linear(),
+    "polynomial": im.Polynomial(degree=3, gamma=0.1, coef0=1.0),
+    "sum": 0.5 * im.RBF(gamma=0.1) + im.Laplacian(scale=5.0) + 0.1 * im.Linear(),
+}
+DISTANCE_KERNELS = {
+    name: kernel for name, kernel in KERNELS.items() if all(p.input != "dot" for _, p in kernel.parts)
+}
+
+
+@dataclass(frozen=True)
+class Tolerance:
+    """Largest error against float64 on the same numbers, for kernels of values up to 1."""
+
+    kernel: float
+    mmd: float
+
+
+TOLERANCES = {"float32": Tolerance(kernel=5e-6, mmd=1e-7), "float64": Tolerance(kernel=1e-13, mmd=1e-14)}
+
+
+def largest(kernel_values: Any) -> float:
+    """The factor of the tolerances: max(1, largest |K|)."""
+    return max(1.0, float(np.abs(kernel_values).max()))
+
+
+def oracle_matrix(x: Any, y: Any, kernel: Any) -> np.ndarray:
+    """The kernel matrix in float64, from direct differences."""
+    x, y = np.asarray(x, dtype=np.float64), np.asarray(y, dtype=np.float64)
+    out = np.empty((len(x), len(y)))
+    reference.kernel_matrix(x, y, kernel, out, np)
+    return out
+
+
+def oracle_mmd2(x: Any, y: Any, kernel: Any, estimator: str, wx: Any = None, wy: Any = None) -> float:
+    """MMD^2 in float64 from its definition, with the kernel matrices in full."""
+    wx = np.ones(len(x)) if wx is None else np.asarray(wx, dtype=np.float64)
+    wy = np.ones(len(y)) if wy is None else np.asarray(wy, dtype=np.float64)
+    wx, wy = wx / wx.sum(), wy / wy.sum()
+    xx, yy, xy = oracle_matrix(x, x, kernel), oracle_matrix(y, y, kernel), oracle_matrix(x, y, kernel)
+    if estimator == "biased":
+        return float(wx @ xx @ wx + wy @ yy @ wy - 2 * wx @ xy @ wy)
+    np.fill_diagonal(xx, 0)
+    np.fill_diagonal(yy, 0)
+    within = wx @ xx @ wx / (1 - wx @ wx) + wy @ yy @ wy / (1 - wy @ wy)
+    return float(within - 2 * wx @ xy @ wy)
+
+
+@pytest.fixture
+def rng() -> np.random.Generator:
+    """Random numbers, the same in every test."""
+    return np.random.default_rng(20240229)
+
+
+@pytest.fixture(params=LEVELS)
+def level(request: pytest.FixtureRequest) -> Iterator[str]:
+    """Each SIMD level in turn, forced; skips where this build or machine lacks it."""
+    if request.param not in backends.simd_levels():
+        pytest.skip(f"no SIMD level {request.param} here: {', '.join(backends.simd_levels()) or 'none'}")
+    with backends.simd(request.param), im.config(backend="native"):
+        yield request.param
+
+
+@pytest.fixture
+def clean_environment(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
+    """The environment without the variables that Isthmus reads."""
+    for name in [*os.environ]:
+        if name.startswith("ISTHMUS_") or name == "OMP_NUM_THREADS":
+            monkeypatch.delenv(name)
+    return monkeypatch
+
+
+def pytest_report_header() -> str:
+    levels = backends.simd_levels()
+    missing = [name for name in LEVELS if name not in levels]
+    ran = ", ".join(levels) or "none"
+    return f"isthmus SIMD levels run: {ran}; skipped: {', '.join(missing) or 'none'}"
