@@ -1,0 +1,357 @@
+"""The one file that knows array libraries: numpy, CuPy, torch, and what numpy can read (lists, tables)."""
+
+from __future__ import annotations
+
+import sys
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib import import_module
+from importlib.util import find_spec
+from numbers import Real
+from typing import Any, TypeAlias
+
+import numpy as np
+
+Array: TypeAlias = np.ndarray[Any, Any]
+
+_CHUNK = 1 << 18  # elements per step of the search for NaN: 1 to 2 MB, so one pass over memory
+
+
+@dataclass(frozen=True)
+class Home:
+    """Where arrays live: the user's library and device. Arrays on "cpu" are handled as numpy arrays."""
+
+    library: str
+    device: str
+
+    @property
+    def on_host(self) -> bool:
+        return self.device == "cpu"
+
+    @property
+    def xp(self) -> Any:
+        """The namespace that computes on these arrays: numpy on the host, else the library itself."""
+        return np if self.on_host else sys.modules[self.library]
+
+    def __str__(self) -> str:
+        return f"{self.library} on {self.device}"
+
+    def empty(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Any:
+        """A new array whose values are arbitrary."""
+        return self.xp.empty(shape, **self._options(dtype))
+
+    def asarray(self, values: Any, dtype: np.dtype[Any]) -> Any:
+        """Host values as an array of this home."""
+        return self.xp.asarray(values, **self._options(dtype))
+
+    def give(self, values: Any) -> Any:
+        """A host result as the user gets it: a torch tensor, without a copy, where the input was one."""
+        if self.library == "torch" and self.on_host:
+            return sys.modules["torch"].from_numpy(np.ascontiguousarray(values)).reshape(np.shape(values))
+        return values[()] if self.library == "numpy" else values
+
+    def free_bytes(self) -> int | None:
+        """Free memory of the device; None on the host, where the system is asked."""
+        if self.on_host:
+            return None
+        if self.library == "torch":
+            return int(self.xp.cuda.mem_get_info(self.device)[0])
+        return int(self.xp.cuda.Device(int(self.device.partition(":")[2])).mem_info[0])
+
+    def _options(self, dtype: np.dtype[Any]) -> dict[str, Any]:
+        if self.library == "torch" and not self.on_host:
+            return {"dtype": getattr(self.xp, dtype.name), "device": self.device}
+        return {"dtype": dtype}
+
+
+def library(x: Any) -> str | None:
+    """ "numpy", "torch" or "cupy" for an array of that library, else None (lists, tables, scalars)."""
+    if isinstance(x, np.ndarray | np.generic):
+        return "numpy"
+    for name, kind in (("torch", "Tensor"), ("cupy", "ndarray")):
+        module = sys.modules.get(name)
+        if module is not None and isinstance(x, getattr(module, kind)):
+            return name
+    return None
+
+
+def home(x: Any) -> Home | None:
+    """Library and device of an array; None for what merely converts to numpy."""
+    name = library(x)
+    if name == "torch":
+        return Home(name, str(x.device))
+    if name == "cupy":
+        return Home(name, f"cuda:{x.device.id}")
+    return None if name is None else Home(name, "cpu")
+
+
+def namespace(x: Any) -> Any:
+    """The array library that computes on `x`."""
+    return (home(x) or Home("numpy", "cpu")).xp
+
+
+def to_numpy(x: Any) -> Array:
+    """A host copy (or view) of an array of any library."""
+    name = library(x)
+    if name == "torch":
+        return np.asarray(x.detach().cpu().numpy())
+    if name == "cupy":
+        return np.asarray(x.get())
+    return np.asarray(x)
+
+
+def gather(
+    named: Mapping[str, Any], weights: Mapping[str, Any]
+) -> tuple[Home, np.dtype[Any], dict[str, Any]]:
+    """The common home of the arguments, their common dtype, and the arguments there, each row contiguous.
+
+    The dtype is float32 or float64, by promotion; `weights` have no say in it and come as float64. Lists and
+    tables follow the arrays beside them. Raises ValueError if two arrays differ in library or device, and
+    TypeError or ValueError for anything that is not an array of real numbers.
+    """
+    where = _common_home({**named, **weights})
+    real = {name: as_real(x, name, where) for name, x in named.items()}
+    dtype = np.result_type(*(dtype_of(x) for x in real.values()))
+    ready = {name: as_rows(x, dtype, where) for name, x in real.items()}
+    for name, x in weights.items():
+        ready[name] = as_dtype(as_real(x, name, where), np.dtype(np.float64), where)
+    return where, dtype, ready
+
+
+def _common_home(named: Mapping[str, Any]) -> Home:
+    where, owner = Home("numpy", "cpu"), ""
+    for name, x in named.items():
+        at = home(x)
+        if at is None:
+            continue
+        if owner and at != where:
+            raise ValueError(f"{name} must live where {owner} lives, {where}, got {at}")
+        where, owner = at, name
+    if not where.on_host and not where.device.startswith("cuda"):
+        raise ValueError(f"{owner} must live on the CPU or a CUDA device, got {where}")
+    return where
+
+
+def as_real(x: Any, name: str, where: Home) -> Any:
+    """`x` as float32 or float64 at `where`: half types become float32, integers and booleans float64."""
+    if library(x) == "torch":
+        return _real_torch(x, name)
+    if library(x) == "cupy":
+        _check_dtype(x.dtype, x, name)
+        return x.astype(_real_dtype(x.dtype), copy=False)
+    values = _real_numpy(x, name)
+    return values if where.on_host else where.asarray(values, values.dtype)
+
+
+def as_dtype(x: Any, dtype: np.dtype[Any], where: Home) -> Any:
+    """`x` in C order, aligned, in native byte order and of this dtype; itself where it is all that."""
+    if where.on_host:
+        return np.require(x, dtype, ["C", "A"])
+    if where.library == "torch":
+        return x.to(getattr(where.xp, dtype.name)).contiguous()
+    return where.xp.ascontiguousarray(x, dtype=dtype)
+
+
+def as_rows(x: Any, dtype: np.dtype[Any], where: Home) -> Any:
+    """`x` as `as_dtype` gives it, but without a copy when only its rows are apart, reversed or repeated."""
+    if where.on_host and x.ndim > 1 and x.dtype == dtype and x.flags.aligned:
+        whole = all(stride % dtype.itemsize == 0 for stride in x.strides)
+        if whole and (x.strides[-1] == dtype.itemsize or x.shape[-1] == 1):
+            return x
+    return as_dtype(x, dtype, where)
+
+
+def check_finite(x: Any, name: str) -> tuple[float, float]:
+    """Smallest and largest value of an array that is not empty, in one pass and without a temporary array.
+
+    Raises ValueError with the number of NaN or infinite values and the position of the first.
+    """
+    step = max(1, _CHUNK * len(x) // x.size) if namespace(x) is np else len(x)
+    low, high = np.inf, -np.inf
+    for start in range(0, len(x), step):
+        chunk = x[start : start + step]
+        least, most = float(chunk.min()), float(chunk.max())
+        # NaN passes through min and max, and compares false.
+        if not (-np.inf < least and most < np.inf):
+            _refuse_not_finite(to_numpy(x), name)
+        low, high = min(low, least), max(high, most)
+    return low, high
+
+
+def narrow(x: Any, dtype: np.dtype[Any], where: Home, name: str) -> Any:
+    """A finite float64 result cast to float32; ValueError if a value is beyond it."""
+    limit = float(np.finfo(dtype).max)
+    if bool((abs(x) > limit).any()):
+        raise ValueError(f"{name} overflows in the cast from float64 to {dtype}: pass float64 arrays")
+    return as_dtype(x, dtype, where)
+
+
+def check_out(
+    out: Any, shape: tuple[int, ...], dtype: np.dtype[Any], where: Home, named: Mapping[str, Any]
+) -> Any:
+    """`out` as the array the backends write to.
+
+    Raises ValueError unless it has this shape and dtype, lives at `where`, is writeable and in C order, and
+    shares no memory with the named inputs.
+    """
+    at = home(out)
+    if at is None:
+        raise TypeError(f"out must be an array, got {type(out).__name__}")
+    if at != where:
+        raise ValueError(f"out must live where the input lives, {where}, got {at}")
+    if tuple(out.shape) != shape:
+        raise ValueError(f"out must have shape {shape}, got {tuple(out.shape)}")
+    if str(out.dtype).removeprefix("torch.") != dtype.name:
+        raise ValueError(f"out must have dtype {dtype}, got {out.dtype}")
+    if at.library == "torch" and out.requires_grad:
+        raise ValueError("out must not require a gradient")
+    if not where.on_host:
+        if not (out.is_contiguous() if at.library == "torch" else out.flags.c_contiguous):
+            raise ValueError("out must be in C order")
+        return out
+    target = out.numpy() if at.library == "torch" else out
+    if not target.flags.writeable:
+        raise ValueError("out must be writeable, got a read-only array")
+    if not (target.flags.c_contiguous and target.flags.aligned):
+        raise ValueError(f"out must be in C order and aligned, got strides {target.strides}")
+    for name, x in named.items():
+        if home(x) is not None and np.shares_memory(to_numpy(x), target):
+            raise ValueError(f"out must not share memory with {name}")
+    return target
+
+
+def gpu_report() -> str:
+    """The CUDA devices that CuPy or torch sees, or why there are none."""
+    for name in ("cupy", "torch"):
+        if find_spec(name) is None:
+            continue
+        try:
+            if name == "cupy":
+                runtime = import_module("cupy").cuda.runtime
+                names = [
+                    runtime.getDeviceProperties(i)["name"].decode() for i in range(runtime.getDeviceCount())
+                ]
+            else:
+                cuda = import_module("torch").cuda
+                names = [cuda.get_device_name(i) for i in range(cuda.device_count())]
+        except (ImportError, RuntimeError) as error:
+            return f"none: {name} says {str(error).splitlines()[0]}"
+        return f"{', '.join(names)} (seen by {name})" if names else f"none: {name} sees no CUDA device"
+    return "none: neither CuPy nor torch is installed"
+
+
+def same(x: Any, y: Any, count: int) -> Array:
+    """Which of `count` samples are equal: arrays (count, n, d), or one sample (n, d); boolean (count,)."""
+    equal = np.zeros(count, dtype=bool)
+    if x.shape == y.shape:
+        x, y = (a if a.ndim == 3 else a[None] for a in (x, y))
+        # The first rows tell most unequal samples apart.
+        candidates = to_numpy((x[:, 0] == y[:, 0]).all(-1))
+        for i in np.flatnonzero(candidates).tolist():
+            equal[i] = bool((x[i] == y[i]).all())
+    return equal
+
+
+def generator(random_state: Any) -> np.random.Generator:
+    """The random numbers that `random_state` stands for: None, an int, a Generator or a RandomState.
+
+    numpy's global state is neither read nor changed, unless its own RandomState object is handed in.
+    """
+    if isinstance(random_state, np.random.RandomState):
+        return np.random.default_rng(random_state.randint(0, 2**32, size=8, dtype=np.uint32))
+    if random_state is None or isinstance(random_state, int | np.integer | np.random.Generator):
+        if isinstance(random_state, int | np.integer) and random_state < 0:
+            raise ValueError(f"random_state must not be negative, got {random_state}")
+        return np.random.default_rng(random_state)
+    accepted = "None, an integer, a numpy Generator or RandomState"
+    raise TypeError(f"random_state must be {accepted}, got {type(random_state).__name__}")
+
+
+def dtype_of(x: Any) -> np.dtype[Any]:
+    """The dtype of a float32 or float64 array of any library, in native byte order."""
+    dtype = x.dtype if isinstance(x, np.ndarray) else np.dtype(str(x.dtype).removeprefix("torch."))
+    return dtype.newbyteorder("=")
+
+
+def _real_dtype(dtype: np.dtype[Any]) -> np.dtype[Any]:
+    """The dtype we compute in for input of this one."""
+    if (dtype.kind == "f" and dtype.itemsize <= 4) or dtype.name == "bfloat16":
+        return np.dtype(np.float32)
+    return np.dtype(np.float64)
+
+
+def _real_numpy(x: Any, name: str) -> Array:
+    if x is None or isinstance(x, str | bytes | Mapping | set | frozenset):
+        raise TypeError(f"{name} must be an array of real numbers, got {type(x).__name__}")
+    if hasattr(x, "tocsr") or hasattr(x, "todense"):
+        raise TypeError(f"{name} must be a dense array, got a sparse one: pass {name}.toarray()")
+    if hasattr(x, "collect") and hasattr(x, "lazy"):
+        raise TypeError(f"{name} must be a table in memory, got a lazy one: pass {name}.collect()")
+    if isinstance(x, np.ma.MaskedArray) and np.ma.is_masked(x):
+        raise ValueError(f"{name} must have no masked values")
+    if hasattr(x, "dtypes") and hasattr(x, "to_numpy"):
+        values = _table_to_numpy(x, name)
+    else:
+        try:
+            values = np.asarray(x)
+        except (ValueError, TypeError, RuntimeError) as error:
+            raise ValueError(f"{name} must be a rectangular array of real numbers: {error}") from error
+    _check_dtype(values.dtype, values, name)
+    if values.dtype.kind == "f" and values.dtype.itemsize > 8:
+        warnings.warn(f"{name} is converted from {values.dtype} to float64", RuntimeWarning, stacklevel=2)
+        with np.errstate(over="ignore"):
+            narrow = values.astype(np.float64)
+        if not np.array_equal(np.isfinite(values), np.isfinite(narrow)):
+            raise ValueError(f"{name} overflows in the cast from {values.dtype} to float64")
+        return narrow
+    return values.astype(_real_dtype(values.dtype).newbyteorder(values.dtype.byteorder), copy=False)
+
+
+def _table_to_numpy(table: Any, name: str) -> Array:
+    """A pandas or polars table as one array; columns that are not numbers are named in a TypeError."""
+    kinds = dict(zip(table.columns, table.dtypes, strict=True)) if hasattr(table, "columns") else {}
+    for column, dtype in kinds.items():
+        numeric = (
+            dtype.is_numeric() if hasattr(dtype, "is_numeric") else getattr(dtype, "kind", "O") in "biufc"
+        )
+        if not numeric and str(dtype) != "Boolean":
+            raise TypeError(f"{name} must hold real numbers, column {column!r} is {dtype}")
+    if any(type(dtype).__module__.startswith("pandas") for dtype in kinds.values()):
+        # Nullable columns would become Python objects; their missing values become NaN and are refused.
+        return np.asarray(table.to_numpy(dtype=np.float64, na_value=np.nan))
+    return np.asarray(table.to_numpy())
+
+
+def _check_dtype(dtype: np.dtype[Any], values: Any, name: str) -> None:
+    if dtype.kind == "c":
+        raise ValueError(f"{name} must hold real numbers, complex data is not supported (dtype {dtype})")
+    if dtype.kind not in "biuf" and dtype.name != "bfloat16":
+        values = values.flat if dtype.kind == "O" else ()
+        example = next((f" with {v!r}" for v in values if not isinstance(v, Real)), "")
+        raise TypeError(f"{name} must be an array of real numbers, got dtype {dtype}{example}")
+
+
+def _real_torch(x: Any, name: str) -> Any:
+    """A detached tensor, as a numpy view on the CPU."""
+    torch = sys.modules["torch"]
+    if x.layout != torch.strided:
+        raise TypeError(f"{name} must be a dense tensor, got layout {x.layout}: pass {name}.to_dense()")
+    if x.is_complex():
+        raise ValueError(f"{name} must hold real numbers, complex data is not supported (dtype {x.dtype})")
+    half = x.dtype in (torch.float16, torch.bfloat16)
+    real = x.detach()
+    if half or not x.is_floating_point():
+        real = real.to(torch.float32 if half else torch.float64)
+    return real.resolve_neg().numpy() if real.device.type == "cpu" else real
+
+
+def _refuse_not_finite(x: Array, name: str) -> None:
+    for what, bad in (("NaN", np.isnan(x)), ("infinity", np.isinf(x))):
+        count = int(np.count_nonzero(bad))
+        if count:
+            index = np.unravel_index(int(np.argmax(bad)), x.shape)
+            axes = {1: ("position",), 2: ("row", "column"), 3: ("item", "row", "column")}[x.ndim]
+            first = " ".join(f"{axis} {i}" for axis, i in zip(axes, index, strict=True))
+            values = "value" if count == 1 else "values"
+            raise ValueError(f"{name} contains {what} ({count} {values}, first at {first})")

@@ -1,0 +1,244 @@
+"""Who computes each operation: the only file that knows several implementations exist.
+
+The arguments are those of `reference.py`; `ops.py` has checked them.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+from collections.abc import Callable, Sequence
+from contextvars import ContextVar, Token
+from dataclasses import dataclass
+from functools import lru_cache
+from importlib import import_module, metadata
+from types import ModuleType, TracebackType
+from typing import Any
+
+import numpy as np
+
+from . import arrays, machine, reference
+from .arrays import Array, Home
+from .config import settings, threads
+from .kernel_base import Kernel
+
+__all__ = ["Explanation", "explain", "info", "simd"]
+
+LEVELS = ("base", "avx2", "avx512", "amx", "neon")
+OPERATIONS = ("block_sums", "kernel_matmul", "kernel_matrix", "project")
+
+# (operation, kind of device): the implementations, best first.
+_TABLE = {(operation, "cpu"): ("native", "reference") for operation in OPERATIONS} | {
+    (operation, "cuda"): ("reference",) for operation in OPERATIONS
+}
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """What computed an operation, and why other implementations did not."""
+
+    operation: str
+    backend: str
+    device: str
+    level: str | None
+    n_threads: int
+    dtype: str
+    notes: tuple[str, ...]
+
+    def __str__(self) -> str:
+        how = f"{self.backend} on {self.device}, {self.dtype}"
+        if self.level is not None:
+            how += f", SIMD level {self.level}, {self.n_threads} thread{'s' if self.n_threads > 1 else ''}"
+        return "\n  ".join([f"{self.operation}: {how}", *self.notes])
+
+
+_LAST: ContextVar[Explanation | None] = ContextVar("isthmus_explanation", default=None)
+_LEVEL: ContextVar[str | None] = ContextVar("isthmus_simd", default=None)
+
+
+def explain() -> Explanation | None:
+    """What computed the last operation of this context, and why the others did not; None before the first."""
+    return _LAST.get()
+
+
+class simd:
+    """Force a SIMD level inside a `with` block: "base", "avx2", "avx512", "amx" or "neon".
+
+    Raises RuntimeError, listing the levels there are, if this build or machine lacks it.
+    """
+
+    def __init__(self, level: str) -> None:
+        self.level = _checked_level(level, "simd")
+        self._tokens: list[Token[str | None]] = []
+
+    def __enter__(self) -> str:
+        self._tokens.append(_LEVEL.set(self.level))
+        return self.level
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        _LEVEL.reset(self._tokens.pop())
+
+
+def simd_levels() -> tuple[str, ...]:
+    """The SIMD levels of this build that this machine runs, lowest first."""
+    native, _ = _load_native()
+    return () if native is None else tuple(native.levels())
+
+
+def simd_level() -> str:
+    """The level in use: `simd(level)`, else the variable ISTHMUS_SIMD, else the highest there is."""
+    chosen = _LEVEL.get()
+    if chosen is not None:
+        return chosen
+    forced = os.environ.get("ISTHMUS_SIMD", "").strip()
+    return _checked_level(forced, "ISTHMUS_SIMD") if forced else simd_levels()[-1]
+
+
+def kernel_matrix(x: Any, y: Any, kernel: Kernel, out: Any, where: Home) -> None:
+    """out[i, j] = k(x_i, y_j); see `reference.kernel_matrix`."""
+    _run(
+        "kernel_matrix",
+        where,
+        x,
+        native=lambda module, how: module.kernel_matrix(x, y, list(kernel.terms()), out, **how),
+        formula=lambda xp: reference.kernel_matrix(x, y, kernel, out, xp),
+    )
+
+
+def kernel_matmul(x: Any, y: Any, v: Any, kernel: Kernel, skip_diagonal: bool, out: Any, where: Home) -> None:
+    """out = K(x, y) @ v; see `reference.kernel_matmul`."""
+    _run(
+        "kernel_matmul",
+        where,
+        x,
+        native=lambda module, how: module.kernel_matmul(
+            x, y, v, list(kernel.terms()), skip_diagonal, out, **how
+        ),
+        formula=lambda xp: reference.kernel_matmul(x, y, v, kernel, skip_diagonal, out, xp),
+    )
+
+
+def project(x: Any, w: Any, b: Any, activation: str, out: Any, where: Home) -> None:
+    """out = activation(x @ w + b); see `reference.project`."""
+    _run(
+        "project",
+        where,
+        x,
+        native=lambda module, how: module.project(x, w, b, activation, out, **how),
+        formula=lambda xp: reference.project(x, w, b, activation, out, xp),
+    )
+
+
+def block_sums(
+    stacks: Sequence[Any], weights: Sequence[Any] | None, pairs: Array, kernel: Kernel, where: Home
+) -> tuple[Any, Any]:
+    """Sums (P,) and diagonals (blocks,), float64; see `reference.block_sums`."""
+    float64 = np.dtype(np.float64)
+    sums = where.empty((len(pairs),), float64)
+    diagonals = where.empty((sum(len(stack) for stack in stacks),), float64)
+    given = None if weights is None else list(weights)
+    _run(
+        "block_sums",
+        where,
+        stacks[0],
+        native=lambda module, how: module.block_sums(
+            list(stacks), given, pairs, list(kernel.terms()), sums, diagonals, **how
+        ),
+        formula=lambda xp: reference.block_sums(stacks, given, pairs, kernel, sums, diagonals, xp),
+    )
+    return sums, diagonals
+
+
+def diagonal(x: Any, kernel: Kernel, where: Home) -> Any:
+    """k(x_i, x_i), float64 (n,); too cheap to need a compiled form."""
+    return reference.diagonal(x, kernel, where.xp)
+
+
+def info() -> dict[str, str]:
+    """Versions, processor, SIMD levels, threads and GPU, as `isthmus info` prints them."""
+    native, why_not = _load_native()
+    found = {"isthmus": _version("isthmus"), "python": platform.python_version()}
+    for name in ("numpy", "scipy", "scikit-learn", "safetensors", "torch", "cupy", "pyarrow", "matplotlib"):
+        found[name] = _version(name)
+    found["system"] = f"{platform.system()} {platform.machine()}"
+    found["cpu"] = machine.cpu_model()
+    if native is None:
+        found["simd"] = f"none: {why_not}"
+    else:
+        found["simd"] = f"{simd_level()} (of {', '.join(simd_levels())})"
+        found |= {f"build {name}": text for name, text in native.build_info().items()}
+    found["threads"] = str(threads())
+    memory = machine.available_memory()
+    found["memory available"] = "unknown" if memory is None else f"{memory / 2**30:.1f} GiB"
+    found["gpu"] = arrays.gpu_report()
+    return found
+
+
+def _run(
+    operation: str,
+    where: Home,
+    x: Any,
+    *,
+    native: Callable[[ModuleType, dict[str, Any]], None],
+    formula: Callable[[Any], None],
+) -> None:
+    """Let the best implementation compute, and remember which one it was."""
+    backend, notes = _choose(operation, where)
+    if settings().precision == "fast":
+        notes.append(f"precision='fast': {backend} has no faster path on {where.device}, so none was taken")
+    level, n_threads = None, 1
+    if backend == "native":
+        module, _ = _load_native()
+        assert module is not None
+        level, n_threads = simd_level(), threads()
+        native(module, {"level": level, "n_threads": n_threads})
+    else:
+        # Distances beyond the largest float64 are infinite, which kernels map to their limit.
+        with np.errstate(over="ignore"):
+            formula(where.xp)
+    dtype = arrays.dtype_of(x).name
+    _LAST.set(Explanation(operation, backend, where.device, level, n_threads, dtype, tuple(notes)))
+
+
+def _choose(operation: str, where: Home) -> tuple[str, list[str]]:
+    """The implementation to use, and one note for each better one that was passed over."""
+    wanted = settings().backend
+    candidates = _TABLE[operation, "cpu" if where.on_host else "cuda"]
+    notes = []
+    for name in candidates:
+        if wanted not in ("auto", name):
+            notes.append(f"{name}: not used, config(backend={wanted!r})")
+        elif name == "native" and _load_native()[0] is None:
+            notes.append(f"{name}: not used, {_load_native()[1]}")
+        else:
+            return name, notes
+    reason = "; ".join(notes) if wanted in candidates else f"it does not compute on {where}"
+    raise RuntimeError(f"backend {wanted!r} cannot compute {operation}: {reason}")
+
+
+@lru_cache
+def _load_native() -> tuple[ModuleType | None, str]:
+    """The compiled module, or why there is none."""
+    try:
+        return import_module("isthmus._native"), ""
+    except ImportError as error:
+        return None, f"the compiled module could not be loaded ({error})"
+
+
+def _checked_level(level: str, source: str) -> str:
+    if level not in LEVELS:
+        raise ValueError(f"{source} must be one of {', '.join(LEVELS)}, got {level!r}")
+    there = simd_levels()
+    if level not in there:
+        has = f"it has {', '.join(there)}" if there else f"it has none: {_load_native()[1]}"
+        raise RuntimeError(f"{source}: this machine and build lack the SIMD level {level!r}; {has}")
+    return level
+
+
+def _version(distribution: str) -> str:
+    try:
+        return metadata.version(distribution)
+    except metadata.PackageNotFoundError:
+        return "not installed"

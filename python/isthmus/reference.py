@@ -1,0 +1,156 @@
+"""Each operation as a short array-API formula in float64: the oracle of the tests and the last fallback.
+
+`xp` is numpy, torch or cupy. Tiles bound the memory. Distances are sums of direct differences, so nothing
+cancels and no centring is needed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from .kernel_base import Kernel
+
+_HOST_TILE = 512  # rows and columns of a float64 tile: 2 MB, for the cache
+_DEVICE_TILE = 4096  # 128 MB: few launches
+
+
+def kernel_matrix(x: Any, y: Any, kernel: Kernel, out: Any, xp: Any) -> None:
+    """out[i, j] = k(x_i, y_j); x (n, d), y (m, d) or None for x, out (n, m)."""
+    y = x if y is None else y
+    for rows in _slices(len(x), xp):
+        for columns in _slices(len(y), xp):
+            out[rows, columns] = _tile(x[rows], y[columns], kernel, xp)
+
+
+def kernel_matmul(x: Any, y: Any, v: Any, kernel: Kernel, skip_diagonal: bool, out: Any, xp: Any) -> None:
+    """out = K(x, y) @ v; x (n, d), y (m, d) or None for x, v (m, q), out (n, q).
+
+    `skip_diagonal` leaves out the terms i == j.
+    """
+    y = x if y is None else y
+    v = xp.asarray(v, dtype=xp.float64)
+    for rows in _slices(len(x), xp):
+        total = None
+        for columns in _slices(len(y), xp):
+            tile = _tile(x[rows], y[columns], kernel, xp)
+            if skip_diagonal and rows == columns:
+                _clear_diagonal(tile, xp)
+            product = tile @ v[columns]
+            total = product if total is None else total + product
+        out[rows] = total
+
+
+def project(x: Any, w: Any, b: Any, activation: str, out: Any, xp: Any) -> None:
+    """out = activation(x @ w + b); x (n, d), w (d, q), b (q,) or None, out (n, q)."""
+    w = xp.asarray(w, dtype=xp.float64)
+    for rows in _slices(len(x), xp):
+        z = xp.asarray(x[rows], dtype=xp.float64) @ w
+        out[rows] = ACTIVATIONS[activation](z if b is None else z + b, xp)
+
+
+def block_sums(
+    stacks: Sequence[Any],
+    weights: Sequence[Any] | None,
+    pairs: Any,
+    kernel: Kernel,
+    sums: Any,
+    diagonals: Any,
+    xp: Any,
+) -> None:
+    """Weighted sums of the kernel over pairs of blocks of rows.
+
+    stacks: arrays (c, n_i, d); item i of stack s is block s * c + i. weights: None, or for each stack None or
+    an array (c, n_i). pairs (P, 2) integers. sums (P,): sum_ij w_i w_j k(x_i, y_j), without i == j for a
+    block with itself. diagonals (blocks,): sum_i w_i^2 k(x_i, x_i).
+    """
+    blocks = [item for stack in stacks for item in stack]
+    shares = [None if weights is None else weights[s] for s in range(len(stacks))]
+    factors = [
+        xp.ones_like(item[:, 0], dtype=xp.float64)
+        if share is None
+        else xp.asarray(share[i], dtype=xp.float64)
+        for stack, share in zip(stacks, shares, strict=True)
+        for i, item in enumerate(stack)
+    ]
+    for p, (a, b) in enumerate(pairs.tolist()):
+        total = 0.0
+        for rows in _slices(len(blocks[a]), xp):
+            for columns in _slices(len(blocks[b]), xp):
+                tile = _tile(blocks[a][rows], blocks[b][columns], kernel, xp)
+                if a == b and rows == columns:
+                    _clear_diagonal(tile, xp)
+                total = total + factors[a][rows] @ tile @ factors[b][columns]
+        sums[p] = total
+    for a, (block, factor) in enumerate(zip(blocks, factors, strict=True)):
+        diagonals[a] = (factor * factor) @ diagonal(block, kernel, xp)
+
+
+def _squared_distance(x: Any, y: Any, xp: Any) -> Any:
+    u = xp.zeros_like(x[:, :1] * y[:, 0])
+    for j in range(x.shape[1]):
+        difference = x[:, j, None] - y[None, :, j]
+        u += difference * difference
+    return u
+
+
+def _cityblock_distance(x: Any, y: Any, xp: Any) -> Any:
+    u = xp.zeros_like(x[:, :1] * y[:, 0])
+    for j in range(x.shape[1]):
+        u += abs(x[:, j, None] - y[None, :, j])
+    return u
+
+
+def _dot(x: Any, y: Any, xp: Any) -> Any:
+    return x @ y.T
+
+
+INPUTS: Mapping[str, Callable[[Any, Any, Any], Any]] = {
+    "distance": _squared_distance,
+    "cityblock": _cityblock_distance,
+    "dot": _dot,
+}
+
+ACTIVATIONS: Mapping[str, Callable[[Any, Any], Any]] = {
+    "identity": lambda z, xp: z,
+    "relu": lambda z, xp: xp.clip(z, 0, None),
+    "tanh": lambda z, xp: xp.tanh(z),
+    # 1 / (1 + exp(-z)) without overflow.
+    "logistic": lambda z, xp: xp.exp(-xp.logaddexp(xp.zeros_like(z), -z)),
+    "cos": lambda z, xp: xp.cos(z),
+}
+
+
+def _tile(x: Any, y: Any, kernel: Kernel, xp: Any) -> Any:
+    """The kernel between rows x (n, d) and y (m, d), float64 (n, m)."""
+    x, y = xp.asarray(x, dtype=xp.float64), xp.asarray(y, dtype=xp.float64)
+    inputs = {name: INPUTS[name](x, y, xp) for name in {part.input for _, part in kernel.parts}}
+    return _sum_of_parts(inputs, kernel, xp)
+
+
+def diagonal(x: Any, kernel: Kernel, xp: Any) -> Any:
+    """k(x_i, x_i), float64 (n,)."""
+    x = xp.asarray(x, dtype=xp.float64)
+    norms = (x * x).sum(1)
+    zeros = xp.zeros_like(norms)
+    return _sum_of_parts({"distance": zeros, "cityblock": zeros, "dot": norms}, kernel, xp)
+
+
+def _sum_of_parts(inputs: Mapping[str, Any], kernel: Kernel, xp: Any) -> Any:
+    values = [part.value(inputs[part.input], xp) * weight for weight, part in kernel.parts]
+    total = values[0]
+    for value in values[1:]:
+        total = total + value
+    return total
+
+
+def _clear_diagonal(tile: Any, xp: Any) -> None:
+    i = xp.arange(len(tile))
+    tile[i, i] = 0
+
+
+def _slices(n: int, xp: Any) -> Iterator[slice]:
+    step = _HOST_TILE if xp is np else _DEVICE_TILE
+    return (slice(start, min(start + step, n)) for start in range(0, n, step))
