@@ -1,0 +1,377 @@
+"""Maximum mean discrepancy of two samples, of batches, of all pairs of domains, under permutations."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from . import arrays, backends
+from .arrays import Array
+from .kernel_base import Kernel
+from .kernels import DEFAULT_KERNEL
+from .ops import Inputs, all_pairs
+
+__all__ = ["mmd2", "mmd_matrix", "permuted_mmd2", "witness"]
+
+ESTIMATORS = ("unbiased", "biased")
+# Elements of one chunk of assignments: bounds the memory of a permutation test to about 100 MB.
+_CHUNK = 1 << 22
+# Roundings average out over the pairs of a sample, or over its rows where row sums are rounded. For up to
+# this many rows they would not: those are computed in float64.
+_FEW_ROWS = 8
+_FEW_ROW_SUMS = 64
+
+
+def mmd2(
+    X: Any,
+    Y: Any,
+    *,
+    kernel: Kernel = DEFAULT_KERNEL,
+    estimator: str = "unbiased",
+    x_weights: Any = None,
+    y_weights: Any = None,
+) -> Any:
+    """Squared maximum mean discrepancy of two samples, or of b pairs of samples.
+
+    Parameters
+    ----------
+    X : array of shape (n, d) or (b, n, d), float32 or float64
+    Y : array of shape (m, d) or (b, m, d), same library, device and dtype as `X`
+    kernel : Kernel; its bandwidth is in the unit of `X`. A rule is evaluated once, on the rows of all samples
+    estimator : "unbiased" (U-statistic, can fall below zero) or "biased" (V-statistic)
+    x_weights, y_weights : arrays of shape (n,) and (m,), or (b, n) and (b, m), or None for equal weights. Not
+        negative; their scale does not matter
+
+    Returns
+    -------
+    float64 of shape () or (b,), in the library and on the device of `X`
+
+    Raises
+    ------
+    TypeError : not an array of real numbers.
+    ValueError : X and Y differ in library or device, shapes disagree, a value is not finite, or fewer than
+        two rows with "unbiased".
+
+    Cost: O(b (n + m)^2 d) time, O(b (n + m) d) memory: the kernel matrix is never formed.
+    Source: Gretton et al., JMLR 13 (2012), section 2.2; with weights of sum 1, the unbiased mean within X is
+    sum_{i != j} w_i w_j k_ij / (1 - sum_i w_i^2).
+    """
+    _check_estimator(estimator)
+    given = Inputs(weights={"x_weights": x_weights, "y_weights": y_weights}, X=X, Y=Y)
+    x, y = given.check("X", (2, 3)), given.check("Y", (2, 3))
+    if x.ndim != y.ndim or (x.ndim == 3 and len(x) != len(y)):
+        shapes = f"{tuple(x.shape)} and {tuple(y.shape)}"
+        raise ValueError(f"X and Y must be one sample each, or the same number of samples, got {shapes}")
+    given.check_width("X", "Y")
+    weights = [
+        given.weights(name, shape[-2:-1], *([shape[:2]] if len(shape) == 3 else []))
+        for name, shape in (("x_weights", tuple(x.shape)), ("y_weights", tuple(y.shape)))
+    ]
+    kernel = given.resolve(kernel, "X", "Y")
+    values = _mmd2(given, kernel, estimator, weights)
+    return given.where.give(values if x.ndim == 3 else values[0])
+
+
+def mmd_matrix(
+    samples: Sequence[Any],
+    *,
+    kernel: Kernel = DEFAULT_KERNEL,
+    estimator: str = "unbiased",
+    weights: Sequence[Any] | None = None,
+) -> Any:
+    """Squared maximum mean discrepancy of all pairs of samples, in one call.
+
+    Parameters
+    ----------
+    samples : k arrays of shapes (n_1, d) to (n_k, d), of one library and device; float32 or float64
+    kernel : Kernel; a rule is evaluated once, on the rows of all samples
+    estimator : "unbiased" or "biased", as in `mmd2`
+    weights : None, or for each sample None or an array of shape (n_i,)
+
+    Returns
+    -------
+    float64 array of shape (k, k), symmetric; the diagonal is 0
+
+    Raises TypeError and ValueError as `mmd2` does, naming the sample.
+
+    Cost: O(N^2 d) time for N rows in all, O(N d) memory: no kernel sum is computed twice.
+    """
+    _check_estimator(estimator)
+    if len(samples) < 2:
+        raise ValueError(f"samples must hold at least 2 samples, got {len(samples)}")
+    shares = [None] * len(samples) if weights is None else list(weights)
+    if len(shares) != len(samples):
+        raise ValueError(f"weights must have one entry for each of {len(samples)} samples, got {len(shares)}")
+    names = [f"samples[{i}]" for i in range(len(samples))]
+    keys = [f"weights[{i}]" for i in range(len(samples))]
+    given = Inputs(weights=dict(zip(keys, shares, strict=True)), **dict(zip(names, samples, strict=True)))
+    sizes = [given.rows(name) for name in names]
+    for name in names[1:]:
+        given.check_width(names[0], name)
+    checked = [given.weights(key, (n,)) for key, n in zip(keys, sizes, strict=True)]
+    kernel = given.resolve(kernel, *names)
+    pairs = all_pairs(len(samples))
+    blocks = _Blocks(given, names, checked, estimator)
+    sums, diagonals = blocks.sums(kernel, pairs)
+    within = blocks.within(sums[pairs[:, 0] == pairs[:, 1]], diagonals)
+    first, second = pairs[pairs[:, 0] != pairs[:, 1]].T
+    across = sums[pairs[:, 0] != pairs[:, 1]] / (blocks.totals[first] * blocks.totals[second])
+    values = within[first] + within[second] - 2 * across
+    matrix = given.where.asarray(np.zeros((len(samples), len(samples))), np.dtype(np.float64))
+    matrix[first, second] = values
+    matrix[second, first] = values
+    return given.where.give(matrix)
+
+
+def witness(X: Any, Y: Any, at: Any, *, kernel: Kernel = DEFAULT_KERNEL) -> Any:
+    """The witness function of the MMD: positive where X has more mass than Y, negative where less.
+
+    Parameters
+    ----------
+    X, Y : arrays of shape (n, d) and (m, d), of one library and device; float32 or float64
+    at : array of shape (q, d), the points to evaluate it at
+    kernel : Kernel; a rule is evaluated on the rows of X and Y
+
+    Returns
+    -------
+    array of shape (q,), mean_i k(at, x_i) - mean_j k(at, y_j), in the library and dtype of the input
+
+    Raises TypeError and ValueError as `mmd2` does.
+
+    Cost: O(q (n + m) d) time, O((q + n + m) d) memory.
+    """
+    given = Inputs(X=X, Y=Y, at=at)
+    n, m, q = (given.rows(name) for name in ("X", "Y", "at"))
+    given.check_width("X", "Y")
+    given.check_width("X", "at")
+    kernel = given.resolve(kernel, "X", "Y", beside=["at"])
+    signs = given.where.asarray(np.repeat([1 / n, -1 / m], [n, m])[:, None], given.compute_dtype)
+    target = given.target("witness", (q, 1))
+    backends.kernel_matmul(given["at"], pooled_rows(given), signs, kernel, False, target, given.where)
+    return given.give("witness", target[:, 0])
+
+
+def permuted_mmd2(
+    X: Any,
+    Y: Any,
+    assignments: Any = None,
+    *,
+    kernel: Kernel = DEFAULT_KERNEL,
+    n_permutations: int | None = None,
+    random_state: Any = None,
+    estimator: str = "unbiased",
+) -> Any:
+    """Squared MMD of the pooled rows under other assignments to the two samples.
+
+    Parameters
+    ----------
+    X, Y : arrays of shape (n, d) and (m, d), of one library and device; float32 or float64
+    assignments : array of shape (B, n + m) of 0 and 1; 1 puts a row of the pooled sample (X, then Y) in X
+    kernel : Kernel; a rule is evaluated on the pooled rows
+    n_permutations : number of random assignments, in place of `assignments`
+    random_state : None, an int, a numpy Generator or RandomState, for `n_permutations`
+    estimator : "unbiased" or "biased", as in `mmd2`
+
+    Returns
+    -------
+    float64 array of shape (B,), in the library and on the device of `X`
+
+    Raises TypeError and ValueError as `mmd2` does, and ValueError unless one of `assignments` and
+    `n_permutations` is given.
+
+    Cost: O(N^2 (d + B)) time for N = n + m, O(N (d + B)) memory, at most 100 MB of it for B: one product with
+    the kernel matrix, which is never formed.
+    """
+    _check_estimator(estimator)
+    if (assignments is None) == (n_permutations is None):
+        raise ValueError("give assignments or n_permutations, one of them")
+    given = Inputs(X=X, Y=Y)
+    n, m = given.rows("X"), given.rows("Y")
+    given.check_width("X", "Y")
+    if assignments is not None:
+        rows, fewest = _checked_assignments(assignments, n + m, estimator)
+    else:
+        _check_sizes([n, m], ["X", "Y"], estimator)
+        fewest = min(n, m)
+        rows = random_assignments(n, m, check_permutations(n_permutations), arrays.generator(random_state))
+    kernel = given.resolve(kernel, "X", "Y")
+    values, _ = assigned_mmd2(given, kernel, rows, fewest, estimator)
+    return given.where.give(values)
+
+
+def sample_mmd2(given: Inputs, kernel: Kernel, estimator: str) -> float:
+    """MMD^2 of the checked samples X and Y of `given`, without weights."""
+    return float(_mmd2(given, kernel, estimator, [None, None])[0])
+
+
+def pooled_rows(given: Inputs) -> Any:
+    """The rows of X, then those of Y; (n + m, d)."""
+    return given.where.xp.concatenate([given["X"], given["Y"]])
+
+
+def random_assignments(n: int, m: int, count: int, rng: np.random.Generator) -> Iterator[Array]:
+    """`count` random assignments of n + m rows, n of them to X: boolean (chunk, n + m), chunk by chunk."""
+    step = chunk_length(n + m)
+    observed = np.arange(n + m) < n
+    for start in range(0, count, step):
+        yield rng.permuted(np.tile(observed, (min(step, count - start), 1)), axis=1)
+
+
+def chunk_length(rows: int) -> int:
+    """Number of assignments handled at once."""
+    return max(1, _CHUNK // rows)
+
+
+def check_permutations(n_permutations: Any) -> int:
+    """The number of permutations, an integer of at least 1."""
+    whole = isinstance(n_permutations, int | np.integer) and not isinstance(n_permutations, bool)
+    if not whole or n_permutations < 1:
+        raise ValueError(f"n_permutations must be an integer of at least 1, got {n_permutations!r}")
+    return int(n_permutations)
+
+
+def assigned_mmd2(
+    given: Inputs, kernel: Kernel, assignments: Iterable[Array], fewest: int, estimator: str
+) -> tuple[Any, Any]:
+    """MMD^2 of the pooled rows for each assignment, and the sum of the absolute values of its three terms.
+
+    No assignment has fewer than `fewest` rows in a sample.
+
+    With K0 the kernel matrix without its diagonal, k = K0 1, T = 1' k, u an assignment, q = u' K0 u and
+    r = k' u, the sum within X is q, across r - q, within Y T - 2 r + q: one product K0 [1, u_1, u_2, ...].
+    """
+    if fewest <= _FEW_ROW_SUMS:
+        given.widen()
+    where, xp = given.where, given.where.xp
+    z = pooled_rows(given)
+    n = len(z)
+    # Without its diagonal, a sample of a rows has a (a - 1) pairs; with it, a^2.
+    diagonal = backends.diagonal(z, kernel, where) if estimator == "biased" else None
+    own = 1 if diagonal is None else 0
+    values, magnitudes = [], []
+    for chunk in assignments:
+        ones_and_u = np.ones((n, 1 + len(chunk)), given.compute_dtype)
+        # The statistic is symmetric: u marks the smaller sample, so that no large sums cancel.
+        ones_and_u[:, 1:] = (chunk ^ (2 * chunk.sum(axis=1, keepdims=True) > n)).T
+        u = where.asarray(ones_and_u, given.compute_dtype)
+        product = where.empty(tuple(u.shape), given.compute_dtype)
+        backends.kernel_matmul(z, None, u, kernel, True, product, where)
+        k = xp.asarray(product[:, 0], dtype=xp.float64)
+        u = xp.asarray(u[:, 1:], dtype=xp.float64)
+        a = u.sum(0)
+        b = n - a
+        q = (u * product[:, 1:]).sum(0)
+        r = k @ u
+        xx, yy, xy = q, k.sum() - 2 * r + q, r - q
+        if diagonal is not None:
+            inside = diagonal @ u
+            xx, yy = xx + inside, yy + (diagonal.sum() - inside)
+        terms = xx / (a * (a - own)), yy / (b * (b - own)), 2 * xy / (a * b)
+        values.append(terms[0] + terms[1] - terms[2])
+        magnitudes.append(abs(terms[0]) + abs(terms[1]) + abs(terms[2]))
+    return xp.concatenate(values), xp.concatenate(magnitudes)
+
+
+class _Blocks:
+    """Samples with their weights: argument i of `names` is a stack of c samples, numbered i c to i c + c - 1.
+
+    Weights are None for a stack, or float64 of shape (n,) or (c, n).
+    """
+
+    def __init__(self, given: Inputs, names: Sequence[str], weights: Sequence[Any], estimator: str) -> None:
+        self._given, self._names, self._estimator = given, names, estimator
+        xp = given.where.xp
+        shapes = [tuple(stack.shape[:2]) for stack in self._stacks()]
+        # Equal weights are no weights, so that the value is the same to the last bit.
+        even = [
+            None
+            if w is None or bool((w == w[..., :1]).all())
+            else given.scale_weights(xp.broadcast_to(w, shape))[0]
+            for w, shape in zip(weights, shapes, strict=True)
+        ]
+        counts, effective = [], []
+        for w, (_, n) in zip(even, shapes, strict=True):
+            counts.append(n if w is None else int((w > 0).sum(-1).min()))
+            effective.append(n if w is None else float((n * n / (w * w).sum(-1)).min()))
+        _check_sizes(counts, names, estimator)
+        if min(effective) <= _FEW_ROWS:
+            given.widen()
+        self._weights = [None if w is None else given.cast(w) for w in even]
+        # In float64, from the weights as the backends see them.
+        doubles = [
+            given.where.asarray(np.ones(shape), np.dtype(np.float64))
+            if w is None
+            else xp.asarray(w, dtype=xp.float64)
+            for w, shape in zip(self._weights, shapes, strict=True)
+        ]
+        self.totals = xp.concatenate([w.sum(-1) for w in doubles])
+        self._squares = xp.concatenate([(w * w).sum(-1) for w in doubles])
+
+    def sums(self, kernel: Kernel, pairs: Array) -> tuple[Any, Any]:
+        """Weighted kernel sums (P,) over pairs of blocks, and diagonals (blocks,)."""
+        weights = None if all(w is None for w in self._weights) else self._weights
+        return backends.block_sums(self._stacks(), weights, pairs, kernel, self._given.where)
+
+    def within(self, sums: Any, diagonals: Any) -> Any:
+        """Mean of the kernel over the pairs within each block, from its sum and diagonal."""
+        if self._estimator == "biased":
+            return (sums + diagonals) / (self.totals * self.totals)
+        return sums / (self.totals * self.totals - self._squares)
+
+    def _stacks(self) -> list[Any]:
+        samples = (self._given[name] for name in self._names)
+        return [x if x.ndim == 3 else x[None] for x in samples]
+
+
+def _mmd2(given: Inputs, kernel: Kernel, estimator: str, weights: Sequence[Any]) -> Any:
+    """MMD^2 of each of the c pairs of samples X (c, n, d) and Y (c, m, d), float64 (c,)."""
+    blocks = _Blocks(given, ["X", "Y"], weights, estimator)
+    c = len(blocks.totals) // 2
+    i = np.arange(c)
+    pairs = np.concatenate([np.stack(pair, axis=1) for pair in ((i, i), (c + i, c + i), (i, c + i))])
+    sums, diagonals = blocks.sums(kernel, pairs)
+    within = blocks.within(sums[: 2 * c], diagonals)
+    across = sums[2 * c :] / (blocks.totals[:c] * blocks.totals[c:])
+    values = within[:c] + within[c:] - 2 * across
+    if estimator == "biased" and _equal(*weights):
+        # The V-statistic of a sample with itself is 0; rounding would leave some 1e-17.
+        values[arrays.same(given["X"], given["Y"], c)] = 0.0
+    return values
+
+
+def _equal(first: Any, second: Any) -> bool:
+    """Whether two optional weights are the same numbers."""
+    if first is None or second is None:
+        return first is second
+    return first.shape == second.shape and bool((first == second).all())
+
+
+def _checked_assignments(assignments: Any, rows: int, estimator: str) -> tuple[Iterator[Array], int]:
+    """The assignments in boolean chunks, and the fewest rows that one of them leaves in a sample."""
+    table = arrays.to_numpy(assignments)
+    if table.ndim != 2 or table.shape[1] != rows or not len(table):
+        raise ValueError(f"assignments must have shape (B, n + m) with n + m = {rows}, got {table.shape}")
+    if table.dtype.kind not in "biuf" or not ((table == 0) | (table == 1)).all():
+        raise ValueError("assignments must hold 0 and 1 only")
+    inside = table.sum(axis=1)
+    fewest = [int(inside.min()), rows - int(inside.max())]
+    _check_sizes(fewest, ["X", "Y"], estimator)
+    step = chunk_length(rows)
+    chunks = (table[start : start + step].astype(bool) for start in range(0, len(table), step))
+    return chunks, min(fewest)
+
+
+def _check_sizes(counts: Sequence[int], names: Sequence[str], estimator: str) -> None:
+    least = 2 if estimator == "unbiased" else 1
+    for count, name in zip(counts, names, strict=True):
+        if count < least:
+            raise ValueError(
+                f"{name} needs >= {least} rows of weight above 0 for the {estimator} estimator, got {count}"
+            )
+
+
+def _check_estimator(estimator: Any) -> None:
+    if estimator not in ESTIMATORS:
+        raise ValueError(f"estimator must be one of {', '.join(map(repr, ESTIMATORS))}, got {estimator!r}")
