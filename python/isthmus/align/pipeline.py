@@ -1,0 +1,147 @@
+"""An aligner and a model fitted together, the model on source rows and on target rows declared labelled."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Self
+
+import numpy as np
+from sklearn.base import BaseEstimator, clone
+from sklearn.utils import get_tags
+from sklearn.utils.metaestimators import available_if
+from sklearn.utils.validation import check_is_fitted, has_fit_parameter
+
+from ..arrays import Array
+from .base import check_rows, check_target_rows, plain_labels, split_domains, split_weights
+
+__all__ = ["TransferPipeline", "make_transfer_pipeline"]
+
+
+def make_transfer_pipeline(align: Any, model: Any) -> TransferPipeline:
+    """An estimator that aligns the domains and fits `model` on what is labelled.
+
+    scikit-learn's `make_pipeline(align, model)` trains `model` on every row it is given, unlabelled target
+    rows and whatever stands in their `y` included. This one leaves them out.
+
+    Parameters
+    ----------
+    align : an aligner such as `CORAL()`, or None for no alignment
+    model : a scikit-learn classifier or regressor
+
+    Returns
+    -------
+    TransferPipeline, with the `fit` of the aligners and `predict` for target rows
+    """
+    return TransferPipeline(align, model)
+
+
+def _model_has(name: str) -> Callable[[Callable[..., Any]], Any]:
+    def check(pipeline: TransferPipeline) -> bool:
+        getattr(getattr(pipeline, "model_", pipeline.model), name)
+        return True
+
+    decorate: Callable[[Callable[..., Any]], Any] = available_if(check)
+    return decorate
+
+
+class TransferPipeline(BaseEstimator):  # type: ignore[misc]
+    """Align, then fit the model on the source rows and on the target rows declared labelled.
+
+    Fitted: `align_` (the fitted aligner, or None), `model_` (the fitted model), `n_features_in_`, `classes_`
+    where the model has them. Made by `make_transfer_pipeline`.
+    """
+
+    def __init__(self, align: Any, model: Any) -> None:
+        self.align = align
+        self.model = model
+
+    def fit(
+        self,
+        X: Any,
+        y: Any = None,
+        X_target: Any = None,
+        y_target: Any = None,
+        *,
+        sample_domain: Any = None,
+        target_labelled: Any = None,
+        sample_weight: Any = None,
+    ) -> Self:
+        """Fit the aligner on both domains, then the model on aligned rows whose label is known.
+
+        Parameters as in the aligners' `fit`: with `sample_domain` the `y` of a target row is read only where
+        `target_labelled` is true; with `X_target` all of `y_target` is, unless `target_labelled` (nt,) says
+        less. `sample_weight` (one per row of `X`) reaches the aligner and the model; labelled rows of
+        `X_target` weigh 1.
+        """
+        rows = check_rows(self, X, reset=True)
+        targets = None if X_target is None else check_target_rows(self, X_target, rows)
+        forms = {"sample_domain": sample_domain, "target_labelled": target_labelled}
+        domains = split_domains(rows, y, targets, y_target, **forms)
+        if domains.y_source is None:
+            raise ValueError("TransferPipeline requires y to be passed, but the target y is None")
+        if self.align is None:
+            self.align_ = None
+        else:
+            self.align_ = clone(self.align).fit(
+                rows, y, targets, y_target, **forms, sample_weight=sample_weight
+            )
+        weights = split_weights(sample_weight, rows, domains, sample_domain)
+        moved, labels = self._aligned(domains.X_source, "source"), domains.y_source
+        weight = weights[0]
+        chosen = domains.target_labelled
+        if chosen.any():
+            assert domains.X_target is not None and domains.y_target is not None
+            moved = np.concatenate([moved, self._aligned(domains.X_target[chosen], "target")])
+            labels = np.concatenate([labels, plain_labels(domains.y_target[chosen])])
+            if weight is not None:
+                rest = np.ones(len(chosen)) if weights[1] is None else weights[1]
+                weight = np.concatenate([weight, rest[chosen]])
+        if weight is None:
+            self.model_ = clone(self.model).fit(moved, labels)
+        elif has_fit_parameter(self.model, "sample_weight"):
+            self.model_ = clone(self.model).fit(moved, labels, sample_weight=weight)
+        else:
+            raise ValueError(f"{type(self.model).__name__}.fit takes no sample_weight, got one")
+        return self
+
+    def predict(self, X: Any) -> Any:
+        """The model's predictions for target rows `X` (n, d)."""
+        return self._of_target("predict", X)
+
+    @_model_has("predict_proba")
+    def predict_proba(self, X: Any) -> Any:
+        """The model's class probabilities for target rows `X` (n, d)."""
+        return self._of_target("predict_proba", X)
+
+    @_model_has("decision_function")
+    def decision_function(self, X: Any) -> Any:
+        """The model's decision values for target rows `X` (n, d)."""
+        return self._of_target("decision_function", X)
+
+    @_model_has("score")
+    def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
+        """The model's own score (accuracy or R2) on target rows `X` with labels `y`."""
+        check_is_fitted(self)
+        extra = {} if sample_weight is None else {"sample_weight": sample_weight}
+        return float(self.model_.score(self._aligned(check_rows(self, X, reset=False), "target"), y, **extra))
+
+    @property
+    def classes_(self) -> Array:
+        """The classes of the fitted model."""
+        classes: Array = self.model_.classes_
+        return classes
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        model = get_tags(self.model)
+        tags.estimator_type, tags.target_tags = model.estimator_type, model.target_tags
+        tags.classifier_tags, tags.regressor_tags = model.classifier_tags, model.regressor_tags
+        tags.non_deterministic = model.non_deterministic
+        return tags
+
+    def _aligned(self, rows: Array, domain: str) -> Any:
+        return rows if self.align_ is None else self.align_.transform(rows, domain=domain)
+
+    def _of_target(self, method: str, X: Any) -> Any:
+        check_is_fitted(self)
+        return getattr(self.model_, method)(self._aligned(check_rows(self, X, reset=False), "target"))
