@@ -1,0 +1,430 @@
+"""Fine-tuning on the target: all parameters, some of them, or a new model in the shared feature space."""
+
+from __future__ import annotations
+
+import warnings
+from copy import deepcopy
+from typing import Any, Self
+
+import numpy as np
+from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin, clone, is_classifier, is_regressor
+from sklearn.exceptions import NotFittedError
+from sklearn.linear_model import LogisticRegression, Ridge
+from sklearn.pipeline import Pipeline
+from sklearn.utils.metaestimators import available_if
+from sklearn.utils.multiclass import check_classification_targets
+from sklearn.utils.validation import check_is_fitted, column_or_1d, has_fit_parameter
+
+from .align.base import Aligner, check_rows, check_target_rows, plain_labels, split_domains
+from .arrays import Array, check_finite
+from .errors import NoTargetWarning
+from .models import MLPSourceClassifier, MLPSourceRegressor
+from .source_model import Freeze, SourceModel
+
+__all__ = ["TransferClassifier", "TransferRegressor", "fine_tune"]
+
+MODES = ("full", "partial", "features")
+Rows = tuple[Any, Any]  # rows (n, d) of one domain and their labels (n,)
+
+
+def fine_tune(
+    model: Any,
+    X_target: Any,
+    y_target: Any,
+    *,
+    mode: str,
+    X: Any = None,
+    y: Any = None,
+    joint: bool = True,
+    freeze: Freeze = None,
+    target_model: Any = None,
+    max_iter: int | None = None,
+    learning_rate_init: float | None = None,
+    random_state: Any = None,
+) -> Any:
+    """Fit a trained model to labelled rows of the target domain. The model itself stays as it is.
+
+    Parameters
+    ----------
+    model : a fitted source model (`LinearSource...`, `MLPSource...`), a fitted `TransferClassifier` or
+        `TransferRegressor`, or a Pipeline that ends in one of these; scaling and alignment stay as they are
+    X_target, y_target : rows (nt, d) and their labels (nt,)
+    mode : "full": all parameters move. "partial": the layers named by `freeze` keep their bits, the others
+        move. "features": a new `target_model` on f(x), the parameters of f keep their bits.
+    X, y : source rows (ns, d) and labels (ns,), used where `joint` says so
+    joint : "full": minimise the sum of the source's and the target's mean loss, which needs `X` and `y`;
+        False: the target's alone. "features": fit `target_model` on source and target rows if `X` and `y` are
+        given, each domain with half the weight where the estimator takes weights; False: on target rows.
+    freeze : "partial" only. Layers to keep: numbers (0 next to the input, -1 the head), names or patterns of
+        `model.layer_names()` ("hidden*") or of one array ("head.intercept"), or a list of them. None: all
+        layers but the head.
+    target_model : "features" only. Any scikit-learn estimator; None: LogisticRegression or Ridge
+    max_iter, learning_rate_init, random_state : of the tuning; None takes those of `model`
+
+    Returns
+    -------
+    a tuned copy of `model`; for "features" its end is a fitted `TransferClassifier` or `TransferRegressor`
+
+    Raises
+    ------
+    TypeError : a model of another class.
+    ValueError : an unknown mode, source rows missing, widths or lengths that disagree, label sets that
+        differ, a pattern that matches no layer, or nothing left to train.
+    TrainingDivergedError : the loss is no longer finite.
+    """
+    _check_mode(mode, freeze, target_model, "target_model")
+    last = model.steps[-1][1] if isinstance(model, Pipeline) else model
+    if not isinstance(last, SourceModel | _Transfer):
+        raise TypeError(
+            "model must be a fitted LinearSource..., MLPSource... or Transfer... estimator, or a Pipeline "
+            f"that ends in one, got {type(last).__name__}"
+        )
+    check_is_fitted(last)
+    if y_target is None:
+        raise ValueError("y_target must hold one label per row of X_target, got None")
+    if (X is None) != (y is None):
+        raise ValueError(f"X and y must be given together, got {'y' if X is None else 'X'} alone")
+    if mode == "full" and joint and X is None:
+        raise ValueError('mode="full" with joint=True minimises both losses: pass X, y or joint=False')
+    if is_classifier(last):
+        _check_labels(last.classes_, y_target, "the model", "y_target")
+    overrides = {"max_iter": max_iter, "learning_rate_init": learning_rate_init, "random_state": random_state}
+    target, source = (X_target, y_target), None if X is None or not joint else (X, y)
+    if not isinstance(model, Pipeline):
+        return _fine_tuned(model, mode, target, source, freeze, target_model, overrides)
+    tuned = deepcopy(model)
+    target = (_through(model, X_target, "target"), y_target)
+    source = None if source is None else (_through(model, X, "source"), y)
+    end = _fine_tuned(last, mode, target, source, freeze, target_model, overrides)
+    tuned.steps[-1] = (model.steps[-1][0], end)
+    return tuned
+
+
+class _Transfer(BaseEstimator):  # type: ignore[misc]
+    """What the two estimators share; their parameters and fitted attributes stand in `TransferClassifier`."""
+
+    def __init__(
+        self,
+        source: Any = None,
+        *,
+        mode: str = "full",
+        align: Any = None,
+        model: Any = None,
+        freeze: Freeze = None,
+        joint: bool = True,
+        random_state: Any = None,
+    ) -> None:
+        self.source = source
+        self.mode = mode
+        self.align = align
+        self.model = model
+        self.freeze = freeze
+        self.joint = joint
+        self.random_state = random_state
+
+    def fit(
+        self,
+        X: Any,
+        y: Any = None,
+        X_target: Any = None,
+        y_target: Any = None,
+        *,
+        sample_domain: Any = None,
+        target_labelled: Any = None,
+    ) -> Self:
+        """Align, train on the source, then fine-tune on the labelled target rows.
+
+        Parameters
+        ----------
+        X, y : source rows (ns, d) and labels (ns,); with `sample_domain` the rows of all domains, (n, d), and
+            the labels of target rows are read only where `target_labelled` is true
+        X_target : target rows (nt, d)
+        y_target : labels (nt,) of the target rows, or None: with `align` the target's rows then only shape
+            the alignment, and the source model predicts; without, there is nothing to learn from them
+        sample_domain : integers (n,), >= 0 source, < 0 target, in place of `X_target`
+        target_labelled : booleans, (nt,) or with `sample_domain` (n,): which target labels may be used
+
+        Returns
+        -------
+        self. Without any target row it is the source model, with a `NoTargetWarning`.
+
+        Raises
+        ------
+        TypeError : a source, aligner or model of the wrong kind.
+        ValueError : both forms at once, widths or lengths that disagree, values that are not finite, one
+            target row, unlabelled target rows without `align`, label sets that differ (where some target rows
+            are unlabelled, the labelled ones may miss classes).
+        TrainingDivergedError : the loss is no longer finite.
+        """
+        _check_mode(self.mode, self.freeze, self.model, "model")
+        rows = check_rows(self, X, reset=True)
+        targets = None if X_target is None else check_target_rows(self, X_target, rows)
+        X, y, X_target, y_target, labelled = split_domains(
+            rows, y, targets, y_target, sample_domain=sample_domain, target_labelled=target_labelled
+        )
+        if y is None:
+            raise ValueError(f"{type(self).__name__} requires y to be passed, but the target y is None")
+        y = column_or_1d(y, warn=True)
+        if y.dtype.kind == "f":
+            check_finite(y, "y")
+        if is_classifier(self):
+            check_classification_targets(y)
+            if len(classes := np.unique(y)) < 2:
+                raise ValueError(f"y must hold at least 2 classes, got one class: {classes.tolist()[0]!r}")
+        self.align_ = None
+        if X_target is None:
+            warnings.warn(
+                f"{type(self).__name__} was fitted without target rows, so it is the source model; pass "
+                "X_target, or sample_domain with negative entries",
+                NoTargetWarning,
+                stacklevel=2,
+            )
+        else:
+            self._check_target(X_target, labelled)
+            if self.align is not None:
+                known = {"target_labelled": labelled} if y_target is not None else {}
+                self.align_ = clone(self.align).fit(X, y, X_target, y_target, **known)
+        y_target = plain_labels(y_target[labelled]) if y_target is not None and labelled.any() else None
+        if y_target is not None and is_classifier(self):
+            _check_labels(classes, y_target, "y", "y_target", subset=not labelled.all())
+        source = (self._moved(X, "source"), y)
+        target = None if y_target is None else (self._moved(X_target[labelled], "target"), y_target)
+        self.mode_, self.n_labelled_ = self.mode, int(labelled.sum())
+        self.source_ = self._source_model(*source)
+        if self.mode == "features":
+            return self._fit_head(self.model, source if self.joint or target is None else None, target)
+        self.model_ = deepcopy(self.source_)
+        if target is not None:
+            joined = source if self.joint else None
+            overrides = {"random_state": self.random_state}
+            self.model_ = _tune(self.source_, target, joined, self.mode, self.freeze, overrides)
+        if is_classifier(self):
+            self.classes_ = self.model_.classes_
+        return self
+
+    def predict(self, X: Any) -> Array:
+        """Predictions (n,) for target rows `X` (n, d)."""
+        rows = self._input(X)
+        return np.asarray(self.model_.predict(rows))
+
+    def features(self, X: Any, *, domain: str = "target") -> Array:
+        """Rows of a domain in the shared feature space: aligned, then f(x) where there is a source model."""
+        Z = self._aligned(X, domain)
+        encoder = self.source_ if self.mode_ == "features" else self.model_
+        return Z if encoder is None else np.asarray(encoder.features(Z))
+
+    def _input(self, X: Any) -> Array:
+        """What `model_` takes."""
+        check_is_fitted(self)
+        return self.features(X) if self.mode_ == "features" else self._aligned(X, "target")
+
+    def _aligned(self, X: Any, domain: str) -> Array:
+        check_is_fitted(self)
+        return self._moved(check_rows(self, X, reset=False), domain)
+
+    def _moved(self, rows: Array, domain: str) -> Array:
+        return rows if self.align_ is None else np.asarray(self.align_.transform(rows, domain=domain))
+
+    def _check_target(self, X_target: Array, labelled: Array) -> None:
+        if len(X_target) < 2:
+            raise ValueError(f"X_target must have at least 2 rows, got {len(X_target)}")
+        if not labelled.any() and self.align is None:
+            raise ValueError(
+                "target rows without labels can only shape an alignment: pass align, or y_target (with "
+                "sample_domain: target_labelled), got neither"
+            )
+
+    def _source_model(self, Z: Array, y: Array) -> Any:
+        """The source model on the rows Z: trained here, or a copy of the user's."""
+        source = self.source
+        if self.mode == "features" and self.align is not None and not isinstance(source, SourceModel):
+            return None
+        if source is None:
+            kind = MLPSourceClassifier if is_classifier(self) else MLPSourceRegressor
+            return kind(random_state=self.random_state).fit(Z, y)
+        if not isinstance(source, SourceModel):
+            found = type(source).__name__
+            raise TypeError(f"source must be a LinearSource... or MLPSource... model, got {found}")
+        if is_classifier(source) != is_classifier(self):
+            raise TypeError(f"{type(self).__name__} cannot tune a {type(source).__name__}")
+        try:
+            check_is_fitted(source)
+        except NotFittedError:
+            return clone(source).fit(Z, y)
+        if source.n_features_in_ != Z.shape[1]:
+            raise ValueError(
+                f"source was fitted on {source.n_features_in_} features, got {Z.shape[1]} "
+                f"{'columns of X' if self.align_ is None else 'aligned columns'}"
+            )
+        if is_classifier(self):
+            _check_labels(source.classes_, y, "source", "y")
+        return deepcopy(source)
+
+    def _tuned(
+        self,
+        mode: str,
+        target: Rows,
+        source: Rows | None,
+        freeze: Freeze,
+        target_model: Any,
+        overrides: dict[str, Any],
+    ) -> Self:
+        """A copy fitted to further target rows, behind the same alignment."""
+        tuned = deepcopy(self)
+        tuned.n_labelled_ = len(target[1])
+        target = (self._aligned(target[0], "target"), target[1])
+        source = None if source is None else (self._aligned(source[0], "source"), source[1])
+        if mode != "features":
+            if self.mode_ == "features":
+                found = type(self.model_).__name__
+                raise ValueError(f'mode="{mode}" needs a model that predicts by a source model, got {found}')
+            tuned.model_ = _tune(self.model_, target, source, mode, freeze, overrides)
+            return tuned
+        if self.mode_ != "features":
+            tuned.source_, tuned.mode_ = tuned.model_, mode
+        elif target_model is None:
+            target_model = self.model_
+        return tuned._fit_head(target_model, source, target)
+
+    def _fit_head(self, model: Any, source: Rows | None, target: Rows | None) -> Self:
+        """Fit the target model on the features of the source's rows, the target's, or both."""
+        if model is None:
+            model = LogisticRegression(max_iter=1000) if is_classifier(self) else Ridge()
+        if not (is_classifier(model) if is_classifier(self) else is_regressor(model)):
+            kind = "classifier" if is_classifier(self) else "regressor"
+            raise TypeError(f"the target model must be a {kind}, got {type(model).__name__}")
+        parts = []
+        for name, part in (("X", source), ("X_target", target)):
+            if part is not None:
+                features = part[0] if self.source_ is None else self.source_.features(part[0])
+                parts.append((features, _labels(part[1], name, len(features))))
+        Z, y = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
+        self.model_ = clone(model)
+        if len(parts) == 2 and has_fit_parameter(model, "sample_weight"):
+            share = [np.full(len(rows), len(Z) / (2.0 * len(rows))) for rows, _ in parts]
+            self.model_.fit(Z, y, sample_weight=np.concatenate(share))
+        else:
+            self.model_.fit(Z, y)
+        if is_classifier(self):
+            self.classes_ = self.model_.classes_
+        return self
+
+
+def _has_probabilities(transfer: Any) -> bool:
+    chosen = transfer.model if transfer.mode == "features" else None
+    model = getattr(transfer, "model_", chosen)
+    return model is None or hasattr(model, "predict_proba")
+
+
+class TransferClassifier(ClassifierMixin, _Transfer):  # type: ignore[misc]
+    """A classifier for the target, learned from many source rows and few labelled target rows.
+
+    Parameters
+    ----------
+    source : a source model: not fitted (trained in `fit`), fitted (copied, never changed; its columns must be
+        the aligned ones), or None: `MLPSourceClassifier`. With "features" and `align`, None: none at all, the
+        aligned rows are the features.
+    mode : "full": all parameters shared. "partial": those of `freeze` shared and kept, the others the
+        target's own. "features": only the feature space is shared, `model` is fitted in it.
+    align : an aligner such as `CORAL()`, fitted first; source rows go through its source map, target rows
+        through its target map. None: the rows as they are.
+    model : "features" only. Any scikit-learn classifier; None: LogisticRegression
+    freeze : "partial" only, as in `fine_tune`
+    joint : "full": minimise the sum of both mean losses, else the target's alone after training on the
+        source. "features": fit `model` on source rows and labelled target rows, else on the latter alone.
+    random_state : seed of the source model made here, and of the tuning; None: the source model's own
+
+    Fitted: `model_`, what predicts: the tuned copy of `source_`, or with "features" the target model;
+    `source_`, the source model before tuning, or None; `align_`, the fitted aligner or None; `mode_`;
+    `n_labelled_`, labelled target rows used; `classes_`; `n_features_in_`.
+    """
+
+    @available_if(_has_probabilities)  # type: ignore[untyped-decorator]
+    def predict_proba(self, X: Any) -> Array:
+        """Class probabilities (n, n_classes) for target rows `X` (n, d), columns as in `classes_`."""
+        rows = self._input(X)
+        return np.asarray(self.model_.predict_proba(rows))
+
+
+class TransferRegressor(RegressorMixin, _Transfer):  # type: ignore[misc]
+    """A regressor for the target, learned from many source rows and few labelled target rows.
+
+    Parameters and fitted attributes are those of `TransferClassifier`, but for `classes_`. The source model
+    made here is `MLPSourceRegressor`, the default of `model` is Ridge.
+    """
+
+
+def _fine_tuned(
+    model: Any,
+    mode: str,
+    target: Rows,
+    source: Rows | None,
+    freeze: Freeze,
+    target_model: Any,
+    overrides: dict[str, Any],
+) -> Any:
+    if isinstance(model, _Transfer):
+        return model._tuned(mode, target, source, freeze, target_model, overrides)
+    if mode != "features":
+        return _tune(model, target, source, mode, freeze, overrides)
+    shell: Any = (TransferClassifier if is_classifier(model) else TransferRegressor)(
+        model, mode=mode, model=target_model
+    )
+    shell.align_, shell.source_, shell.mode_ = None, deepcopy(model), mode
+    shell.n_labelled_, shell.n_features_in_ = len(target[1]), model.n_features_in_
+    if hasattr(model, "feature_names_in_"):
+        shell.feature_names_in_ = model.feature_names_in_
+    return shell._fit_head(target_model, source, target)
+
+
+def _through(pipeline: Pipeline, X: Any, domain: str) -> Any:
+    """Rows of a domain as the last step of a fitted pipeline takes them."""
+    for _, step in pipeline.steps[:-1]:
+        if isinstance(step, Aligner):
+            X = step.transform(X, domain=domain)
+        elif step is not None and step != "passthrough":
+            X = step.transform(X)
+    return X
+
+
+def _tune(
+    model: SourceModel,
+    target: Rows,
+    source: Rows | None,
+    mode: str,
+    freeze: Freeze,
+    overrides: dict[str, Any],
+) -> SourceModel:
+    X, y = (None, None) if source is None or mode == "partial" else source
+    mask = model.trainable(freeze) if mode == "partial" else None
+    return deepcopy(model).tune(*target, X=X, y=y, trainable=mask, **overrides)
+
+
+def _check_mode(mode: str, freeze: Freeze, model: Any, model_name: str) -> None:
+    if mode not in MODES:
+        raise ValueError(f"mode must be one of {', '.join(map(repr, MODES))}, got {mode!r}")
+    if freeze is not None and mode != "partial":
+        raise ValueError(f'freeze needs mode="partial", got mode={mode!r}')
+    if model is not None and mode != "features":
+        raise ValueError(f'{model_name} needs mode="features", got mode={mode!r}')
+
+
+def _labels(y: Any, of: str, n_rows: int) -> Array:
+    name = "y" if of == "X" else "y_target"
+    labels = column_or_1d(y)
+    if labels.dtype.kind == "f":
+        check_finite(labels, name)
+    if len(labels) != n_rows:
+        raise ValueError(f"{name} must have one label per row of {of}, {n_rows}, got {len(labels)}")
+    return np.asarray(labels)
+
+
+def _check_labels(known: Array, y: Any, of: str, name: str, *, subset: bool = False) -> None:
+    """The label sets must be the same; with `subset`, `y` may miss some of `known`."""
+    found = set(np.unique(column_or_1d(y)).tolist())
+    expected = set(known.tolist())
+    if found - expected or (not subset and expected - found):
+        new, missing = sorted(found - expected, key=str), sorted(expected - found, key=str)
+        differences = [f"{new} more"] * bool(new) + [f"{missing} missing"] * bool(missing)
+        listed = sorted(expected, key=str)
+        raise ValueError(f"{name} must hold the labels of {of}, {listed}, got {' and '.join(differences)}")
