@@ -1,0 +1,82 @@
+"""scikit-learn's own checks on every estimator of the package, with no expected failure."""
+
+import isthmus as im
+import numpy as np
+import pytest
+from sklearn.linear_model import LogisticRegression, Ridge
+from sklearn.utils.estimator_checks import parametrize_with_checks
+
+NETWORK = {"hidden_layer_sizes": (20,), "learning_rate_init": 0.02, "max_iter": 60, "random_state": 0}
+
+ESTIMATORS = [
+    im.MeanDiscrepancy(),
+    im.MeanDiscrepancy(keep="directions"),
+    im.CORAL(),
+    im.TCA(),
+    im.TCA(kernel=im.RBF()),
+    im.make_transfer_pipeline(im.CORAL(), LogisticRegression()),
+    im.make_transfer_pipeline(None, Ridge()),
+    im.LinearSourceClassifier(),
+    im.LinearSourceRegressor(),
+    im.MLPSourceClassifier(**NETWORK),
+    im.MLPSourceRegressor(**NETWORK),
+    im.TransferClassifier(im.MLPSourceClassifier(**NETWORK)),
+    im.TransferRegressor(im.MLPSourceRegressor(**NETWORK)),
+    im.TransferClassifier(im.LinearSourceClassifier(), mode="features"),
+    im.TransferRegressor(im.LinearSourceRegressor(), mode="features"),
+]
+
+
+# The checks call `fit` without a target, which is a warning tested with the aligners; and the networks train
+# for fewer epochs than they would need.
+@pytest.mark.filterwarnings("ignore::isthmus.NoTargetWarning")
+@pytest.mark.filterwarnings("ignore:MLPSource.* reached max_iter:sklearn.exceptions.ConvergenceWarning")
+@parametrize_with_checks(ESTIMATORS, xfail_strict=True)
+def test_scikit_learn_check_passes(estimator, check):
+    check(estimator)
+
+
+class _AgainstFixedTarget:
+    """The checks for source rows where there is a target to align with: without one all is the identity."""
+
+    def fit(self, X, y=None, sample_weight=None):
+        return super().fit(X, y, _fixed_target(X), sample_weight=sample_weight)
+
+    def fit_transform(self, X, y=None, sample_weight=None):
+        return super().fit_transform(X, y, _fixed_target(X), sample_weight=sample_weight)
+
+    def transform(self, X):
+        return super().transform(X, domain="source")
+
+
+def _fixed_target(X):
+    shape = X.shape if hasattr(X, "shape") else np.asarray(X).shape
+    width = shape[1] if len(shape) == 2 else 1
+    return np.random.default_rng(0).normal(1.0, 2.0, (40, width))
+
+
+class MeanDiscrepancy(_AgainstFixedTarget, im.MeanDiscrepancy):
+    pass
+
+
+class CORAL(_AgainstFixedTarget, im.CORAL):
+    pass
+
+
+class TCA(_AgainstFixedTarget, im.TCA):
+    pass
+
+
+ALIGNED = [
+    MeanDiscrepancy(),
+    MeanDiscrepancy(keep="directions"),
+    CORAL(),
+    TCA(n_components=2),
+    TCA(n_components=2, kernel=im.Linear()),
+    TCA(n_components=2, kernel=im.RBF(bandwidth=2.0)),
+]
+
+
+@parametrize_with_checks(ALIGNED, xfail_strict=True)
+def test_scikit_learn_check_passes_with_a_target(estimator, check):
+    check(estimator)

@@ -1,0 +1,210 @@
+"""The house: floors, light imports, public names, the same kernels in every layer, no weak symbols."""
+
+import ast
+import importlib
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import isthmus as im
+import pytest
+from isthmus import kernels
+
+ROOT = Path(__file__).resolve().parent.parent
+PACKAGE = ROOT / "python" / "isthmus"
+
+# Lowest first; nothing imports upwards.
+FLOORS = [
+    *("errors", "machine", "config", "kernel_base", "kernels", "arrays"),
+    *("reference", "backends", "bandwidth", "ops", "mmd", "two_sample"),
+    *("training", "exact", "source_model", "models"),
+    *("align.pencil", "align.base", "align.moments", "align.components", "align.pipeline", "align"),
+    *("transfer", "candidates", "model_file", "persist"),
+    *("verdict", "report", "plot", "result", "folders", "datasets", "labels", "job", "demo"),
+    *("cli", "__main__", "__init__"),
+]
+ALIGN_FAMILIES = ("moments", "components")
+# Libraries that only these files may name, wherever in the file.
+OWNERS = {
+    "torch": {"arrays"},
+    "cupy": {"arrays"},
+    "matplotlib": {"plot"},
+    "pyarrow": {"datasets"},
+    "pandas": {"datasets"},
+    "polars": {"datasets"},
+    "safetensors": {"persist", "model_file"},
+}
+
+
+def modules():
+    """Name inside the package and syntax tree of every module."""
+    for path in sorted(PACKAGE.rglob("*.py")):
+        parts = path.relative_to(PACKAGE).with_suffix("").parts
+        name = ".".join(parts[:-1] if len(parts) > 1 and parts[-1] == "__init__" else parts)
+        yield name, ast.parse(path.read_text(encoding="utf-8"))
+
+
+def imported(name, tree):
+    """(module inside the package, or library; whether it is ours) of each import statement."""
+    package = name.split(".")[:-1] if name != "align" else ["align"]
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from ((alias.name.partition(".")[0], False) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.level == 0:
+            top, _, rest = (node.module or "").partition(".")
+            yield (rest or "__init__", True) if top == "isthmus" else (top, False)
+        elif isinstance(node, ast.ImportFrom):
+            base = package[: len(package) - node.level + 1]
+            if node.module:
+                yield ".".join([*base, node.module]), True
+            else:
+                names = (alias.name for alias in node.names if alias.name != "__version__")
+                yield from ((".".join([*base, name]), True) for name in names)
+
+
+def test_every_module_has_its_floor():
+    assert {name for name, _ in modules()} <= set(FLOORS)
+
+
+def test_nothing_imports_upwards():
+    wrong = []
+    for name, tree in modules():
+        if name == "__init__":
+            continue
+        for target, ours in imported(name, tree):
+            if ours and target != "_native":
+                assert target in FLOORS, f"{name} imports {target}, which is no module"
+                if FLOORS.index(target) >= FLOORS.index(name):
+                    wrong.append(f"{name} imports {target}")
+    assert wrong == []
+
+
+def test_the_families_of_align_do_not_import_each_other():
+    for name, tree in modules():
+        if name.removeprefix("align.") in ALIGN_FAMILIES:
+            others = {f"align.{family}" for family in ALIGN_FAMILIES} - {name}
+            assert not others & {target for target, ours in imported(name, tree) if ours}, name
+
+
+def test_only_their_owners_import_optional_libraries():
+    for name, tree in modules():
+        for target, ours in imported(name, tree):
+            assert ours or name in OWNERS.get(target, {name}), f"{name} imports {target}"
+
+
+def test_only_backends_knows_the_implementations():
+    for name, tree in modules():
+        if name not in ("backends", "reference"):
+            implementations = {"_native"} if name == "ops" else {"_native", "reference"}
+            assert not implementations & {target for target, ours in imported(name, tree) if ours}, name
+
+
+def test_there_is_no_utils_module():
+    assert not [name for name, _ in modules() if re.search("util|helper|common|misc", name)]
+
+
+def test_import_isthmus_needs_numpy_only():
+    code = (
+        "import sys, isthmus;"
+        "heavy = {'sklearn', 'scipy', 'torch', 'cupy', 'matplotlib', 'safetensors', 'isthmus._native'};"
+        "print(sorted(heavy & set(sys.modules)), isthmus.RBF())"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[] RBF(bandwidth='median')"
+
+
+def test_importing_changes_no_setting_and_opens_no_thread():
+    code = """
+import os, sys, threading, warnings
+import numpy as np
+def state():
+    settings = dict(os.environ), np.geterr(), list(warnings.filters), sys.getrecursionlimit()
+    return settings, threading.active_count()
+before = state()
+import isthmus
+from isthmus import ops, mmd, two_sample
+assert state() == before
+"""
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_every_public_name_is_there_and_documented():
+    for name in im.__all__:
+        thing = getattr(im, name)
+        assert name == "__version__" or thing.__doc__, name
+    assert dir(im) == sorted(im.__all__)
+    assert set(kernels.__all__) <= set(im.__all__)
+    assert im.__all__ == sorted(im.__all__)
+    with pytest.raises(AttributeError, match="module 'isthmus' has no attribute 'nothing'"):
+        im.nothing  # noqa: B018
+
+
+def test_functions_keep_their_name_when_a_module_shares_it():
+    """`isthmus.transfer` and `isthmus.config` are modules too."""
+    for name in ("transfer", "config"):
+        importlib.import_module(f"isthmus.{name}")
+        assert callable(getattr(im, name))
+    code = (
+        "import isthmus.transfer, isthmus.config, isthmus as im;"
+        "assert callable(im.transfer) and callable(im.config)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_the_lazy_names_are_those_the_type_checker_sees():
+    tree = ast.parse((PACKAGE / "__init__.py").read_text(encoding="utf-8"))
+    block = next(node for node in tree.body if isinstance(node, ast.If))
+    seen = {alias.name: node.module for node in block.body for alias in node.names}
+    assert seen == {**im._MODULE_OF, "backends": None}
+
+
+def test_the_version_is_the_one_of_the_project_file():
+    text = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    expected = re.search(r'^version = "(.+)"$', text, re.MULTILINE)[1]
+    if im.__version__ == "0+unknown":
+        pytest.skip("the package is not installed")
+    assert im.__version__ == expected
+
+
+def test_cpp_and_python_name_the_same_kernels():
+    native = pytest.importorskip("isthmus._native", reason="the compiled module is not built")
+    assert set(native.kernel_names()) == kernels.NATIVE_NAMES
+    assert len(native.kernel_names()) == len(kernels.NATIVE_NAMES)
+
+
+# -- objects of one instruction set --
+
+
+def instruction_sets():
+    """(name, flags) of each `add_isa` line in CMakeLists.txt."""
+    text = re.sub(r"#.*", "", (ROOT / "CMakeLists.txt").read_text(encoding="utf-8"))
+    common = re.search(r"target_compile_options\(engine_\$\{name\} PRIVATE([^)]*)\)", text)[1].split()
+    common = [flag for flag in common if flag != "${ARGN}" and not flag.startswith("-O")]
+    for call in re.findall(r"^\s*add_isa\(([^)]*)\)", text, re.MULTILINE):
+        name, *flags = call.split()
+        yield name, [*common, *flags]
+
+
+@pytest.mark.parametrize("name", ["base", "avx2", "avx512"])
+def test_objects_of_an_instruction_set_have_no_weak_symbol(name, tmp_path):
+    """A weak symbol compiled for a new processor may be the one the linker keeps for all.
+
+    Without optimisation nothing is inlined, so every such function shows.
+    """
+    compiler, nm = shutil.which("g++"), shutil.which("nm")
+    if compiler is None or nm is None:
+        pytest.skip("g++ or nm is not installed")
+    flags = dict(instruction_sets())[name]
+    source, target = ROOT / "csrc" / "cpu" / "engine.cpp", tmp_path / "engine.o"
+    command = [compiler, "-std=c++17", "-fPIC", "-fvisibility=hidden", *flags, "-O0"]
+    command += [f"-DISTHMUS_ARCH={name}", "-c", str(source), "-o", str(target)]
+    done = subprocess.run(command, capture_output=True, text=True)
+    if "unrecognized command-line option" in done.stderr:
+        pytest.skip(f"this compiler does not know {name}")
+    assert done.returncode == 0, done.stderr
+    symbols = subprocess.run([nm, "-C", str(target)], capture_output=True, text=True, check=True).stdout
+    assert symbols
+    weak = [line for line in symbols.splitlines() if re.search(r" [VWvwu] ", line)]
+    assert weak == []
