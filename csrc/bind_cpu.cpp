@@ -23,7 +23,7 @@ void need(bool condition, const char* message) {
     if (!condition) throw std::invalid_argument(message);
 }
 
-// Asked on the calling thread while the GIL is released; true leaves the Python error set.
+// Asked on the main thread while the GIL is released; true leaves the Python error set.
 bool signal_arrived() {
     const py::gil_scoped_acquire gil;
     return PyErr_CheckSignals() != 0;
@@ -33,7 +33,10 @@ Run run_on(const std::string& level, unsigned n_threads) {
     const Engines* engines = engines_of(level);
     if (!engines) throw std::runtime_error("this machine has no SIMD level '" + level + "'");
     need(n_threads >= 1 && n_threads <= 1024, "n_threads must be 1 to 1024");
-    return {engines, n_threads, &signal_arrived};
+    // Only the main thread runs signal handlers; another one that asks may find the interpreter gone.
+    const py::object main_thread = py::module_::import("threading").attr("main_thread")();
+    const bool on_main = main_thread.attr("ident").cast<unsigned long>() == PyThread_get_thread_ident();
+    return {engines, n_threads, on_main ? &signal_arrived : nullptr};
 }
 
 KernelSum kernel_sum(const std::vector<TermTuple>& terms) {
@@ -56,12 +59,20 @@ bool is(const py::object& x) {
     return Array<T>::check_(x);
 }
 
-// Rows of a 2-D array whose last axis is contiguous.
+// Rows may lie apart by whole elements; the last axis is contiguous and numbers are aligned.
+template <class T>
+void need_rows(const Array<T>& x) {
+    const py::ssize_t last = x.ndim() - 1, size = py::ssize_t(sizeof(T));
+    need(x.shape(last) > 0, "rows must have at least one column");
+    need(x.strides(last) == size || x.shape(last) == 1, "the last axis of rows must be contiguous");
+    for (py::ssize_t axis = 0; axis < last; ++axis) need(x.strides(axis) % size == 0, "strides must be whole elements");
+    need(x.flags() & py::detail::npy_api::NPY_ARRAY_ALIGNED_, "rows must be aligned");
+}
+
 template <class T>
 Rows<T> rows_of(const Array<T>& x, std::size_t d) {
-    need(x.ndim() == 2 && std::size_t(x.shape(1)) == d && d > 0, "rows must be a 2-D array of d > 0 columns");
-    need(x.strides(1) == py::ssize_t(sizeof(T)) || d == 1, "the last axis of rows must be contiguous");
-    need(x.strides(0) % py::ssize_t(sizeof(T)) == 0, "strides must be whole elements");
+    need(x.ndim() == 2 && std::size_t(x.shape(1)) == d, "rows must be 2-D and of one width");
+    need_rows(x);
     return {x.data(), x.strides(0) / std::ptrdiff_t(sizeof(T)), std::size_t(x.shape(0))};
 }
 
@@ -93,10 +104,10 @@ void bind_block_sums(const std::vector<py::object>& stacks, const std::vector<py
     for (std::size_t s = 0; s < stacks.size(); ++s) {
         need(is<T>(stacks[s]), "stacks must be arrays of one dtype, float32 or float64");
         const auto x = py::reinterpret_borrow<Array<T>>(stacks[s]);
-        need(x.ndim() == 3 && x.shape(0) > 0 && x.shape(2) > 0, "a stack must be (c, n, d) with c, d > 0");
+        need(x.ndim() == 3 && x.shape(0) > 0, "a stack must be (c, n, d) with c > 0");
+        need_rows(x);
         if (s == 0) d = std::size_t(x.shape(2)), items = std::size_t(x.shape(0));
         need(std::size_t(x.shape(2)) == d && std::size_t(x.shape(0)) == items, "stacks must agree in c and d");
-        need(x.strides(2) == py::ssize_t(sizeof(T)) || d == 1, "the last axis of a stack must be contiguous");
         const T* w = nullptr;
         if (!weights.empty() && !weights[s].is_none()) {
             need(is<T>(weights[s]), "weights must have the stacks' dtype");

@@ -11,7 +11,7 @@
 namespace isthmus {
 
 // How to run: the tile functions of one instruction set, the number of threads (same bits for any), and a question
-// asked on the calling thread about every 50 ms; when it answers true the operation throws Interrupted.
+// (or null) asked on the calling thread about every 50 ms; when it answers true the operation throws Interrupted.
 struct Run {
     const Engines* engines;
     unsigned n_threads;
@@ -53,8 +53,7 @@ struct Pair {
 };
 
 // sums[p] = sum_ij w_i w_j k(x_i, y_j) over pairs of rows of two blocks; for a block with itself, over i != j.
-// diagonals[b] = sum_i w_i^2 k(x_i, x_i). Both are overwritten. Blocks of a pair may be of different groups only if
-// there is one group.
+// diagonals[b] = sum_i w_i^2 k(x_i, x_i). Both are overwritten. If a pair crosses groups, all blocks share one mean.
 template <class T>
 void block_sums(const Run& run, const std::vector<Block<T>>& blocks, std::size_t d, const std::vector<Pair>& pairs,
                 const KernelSum& kernel, double* sums, double* diagonals);

@@ -6,6 +6,7 @@
 #include <atomic>
 #include <chrono>
 #include <condition_variable>
+#include <exception>
 #include <mutex>
 #include <system_error>
 #include <thread>
@@ -34,17 +35,25 @@ struct Job {
     std::size_t n_tasks;
     std::atomic<std::size_t> next{0};
     std::atomic<bool> cancelled{false};
+    std::atomic<bool> failed{false};
+    std::exception_ptr error = nullptr;  // of the first task that threw; read when all have ended
 };
 
-// Takes tasks until none is left. The calling thread also asks whether to stop.
+// Takes tasks until none is left. The calling thread also asks whether to stop, at most once in an interval however
+// many jobs it runs meanwhile.
 void work(Job& job, unsigned worker, bool (*interrupted)()) {
+    thread_local auto asked = Clock::now();
     inside_task = true;
-    auto asked = Clock::now();
     for (;;) {
         if (job.cancelled.load(std::memory_order_relaxed)) break;
         const std::size_t i = job.next.fetch_add(1, std::memory_order_relaxed);
         if (i >= job.n_tasks) break;
-        job.task(i, worker);
+        try {
+            job.task(i, worker);
+        } catch (...) {
+            if (!job.failed.exchange(true)) job.error = std::current_exception();
+            job.cancelled = true;
+        }
         if (interrupted && Clock::now() - asked > kPollInterval) {
             if (interrupted()) job.cancelled = true;
             asked = Clock::now();
@@ -82,9 +91,11 @@ class Pool {
         std::unique_lock<std::mutex> lock(mutex_);
         job_ = nullptr;  // a helper that wakes only now has nothing to do
         while (!done_.wait_for(lock, kPollInterval, [&] { return running_ == 0; })) {
-            if (!interrupted) continue;
+            if (!interrupted || job.cancelled) continue;
             lock.unlock();
+            inside_task = true;  // a signal handler that calls back must not want this pool
             if (interrupted()) job.cancelled = true;
+            inside_task = false;
             lock.lock();
         }
         return true;
@@ -138,8 +149,9 @@ void run_tasks(std::size_t n_tasks, unsigned n_threads, bool (*interrupted)(),
     const bool nested = inside_task;
     const bool shared =
         n_threads > 1 && n_tasks > 1 && !nested && Pool::of_this_process().try_run(job, n_threads, interrupted);
-    if (!shared) work(job, 0, interrupted);
+    if (!shared) work(job, 0, nested ? nullptr : interrupted);
     inside_task = nested;
+    if (job.error) std::rethrow_exception(job.error);
     if (job.cancelled) throw Interrupted{};
 }
 

@@ -9,9 +9,10 @@ namespace isthmus {
 // Thrown by run_tasks when `interrupted` said so; the tasks that had started are finished, the rest are not run.
 struct Interrupted {};
 
-// Calls task(i, worker) for i = 0 .. n_tasks - 1 on at most n_threads threads, the caller among them; worker <
-// n_threads. Runs inline when there is nothing to share, inside a worker, or while another thread holds the pool.
-// `interrupted` (or null) is asked about every 50 ms, on the calling thread only.
+// Calls task(i, worker), worker < n_threads, for i = 0 .. n_tasks - 1, on at most n_threads threads with the caller
+// among them; inline when there is nothing to share, inside a task, or while another thread holds the pool.
+// `interrupted` (or null) is asked about every 50 ms, on the outermost calling thread only. What a task throws is
+// thrown here, once all tasks that had started have ended.
 void run_tasks(std::size_t n_tasks, unsigned n_threads, bool (*interrupted)(),
                const std::function<void(std::size_t task, unsigned worker)>& task);
 
