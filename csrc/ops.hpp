@@ -2,8 +2,9 @@
 //
 // A kernel is a function of one number u per pair of rows. Rows are multiplied by `input_scale(p)` before u is formed,
 // so that `value(u)` carries as few constants as possible; p points to the parameters in the order given above each
-// struct. The functions exp2_neg (2^-u, u >= 0), log2, sqrt and rsqrt come from the reader's own math: cpu/simd.hpp
-// here.
+// struct. `sensitivity(p)` bounds |value'(u)| (1 + u), how much an error in u matters; smooth kernels of a distance
+// have it. The functions exp2_neg (2^-u), log2_1p (log2(1 + u)), both for u >= 0, and sqrt come from the reader's own
+// math: cpu/simd.hpp here.
 #pragma once
 
 #include "arch.hpp"
@@ -92,7 +93,7 @@ struct RationalQuadratic {
     ISTHMUS_FN explicit RationalQuadratic(const double* p) : alpha(T(p[1])) {}
     template <class V>
     ISTHMUS_FN V value(V u) const {
-        return exp2_neg(alpha * log2(T(1) + u));
+        return exp2_neg(alpha * log2_1p(u));
     }
 };
 
@@ -117,7 +118,7 @@ struct Energy {
     ISTHMUS_FN explicit Energy(const double*) {}
     template <class V>
     ISTHMUS_FN V value(V u) const {
-        return -sqrt(u);
+        return V{} - sqrt(u);  // +0 at u = 0
     }
 };
 

@@ -175,7 +175,7 @@ void matmul(const MatmulTask<T>& t) noexcept {
                 alignas(64) T u[kTile<T>];
                 T* value = t.tile + j * kTile<T>;
                 tile_values(t.tiles, p, u, value);
-                if (t.skip_diagonal) zero_diagonal<T>(value, t.tiles.row0 + p.row, p.col);
+                if (t.skip_diagonal) zero_diagonal<T>(value, t.tiles.row0 + p.row, t.tiles.col0 + p.col);
             }
             multiply(t.tile, panels, t.v + right0 * kCols<T> * kCols<T>, t.v_rows, t.v_panels,
                      t.sums + left * kRows * row_sums);
@@ -194,6 +194,7 @@ ISTHMUS_FN Pack<T> activate(Pack<T> v) {
     if constexpr (kActivation == Activation::Relu) {
         return max(Pack<T>{}, v);
     } else if constexpr (kActivation == Activation::Tanh) {
+        // To the rounding of 1, not of a small result.
         const Pack<T> e = exp2_neg(T(2 * kLog2e) * abs(v));
         const Pack<T> t = (T(1) - e) / (T(1) + e);
         return v < Pack<T>{} ? -t : t;

@@ -53,6 +53,7 @@ struct Panels {
 struct Guard {
     double guard, raw_factor;
 };
+constexpr double kGuardMargin = 0.999;  // below it, guard * (|x|^2 + |y|^2) of a pair need not be looked at
 
 // Left panels against right panels; row0 and col0 number their first rows.
 template <class T>

@@ -57,7 +57,7 @@ double factor_of(double input_scale, double pack_scale, Pairing pairing) {
 double power_of_two_below(double x) { return std::ldexp(1.0, std::ilogb(x)); }
 
 // The pass takes the largest input scale, so that a lone kernel needs no factor and other factors are below 1.
-// Rows whose differences are formed are only multiplied by a power of two: exact, and squares stay in range.
+// Rows whose differences are formed are only multiplied by a power of two: exact.
 Pass make_pass(const KernelSum& kernel, host::Input input) {
     Pass pass{pairing_of(input), 0.0, 0.0, {}};
     double weights = 0;
@@ -215,7 +215,7 @@ Packed<T> pack_samples(const Run& run, const std::vector<Sample<T>>& samples, st
 template <class T>
 void add_raw_if_needed(const Run& run, const std::vector<Sample<T>>& lefts, Packed<T>& left,
                        const std::vector<Sample<T>>& rights, Packed<T>& right, const Pass& pass) {
-    if (guard_of<T>(pass, left.d).guard * (left.reach() + right.reach()) <= 1.0) return;
+    if (guard_of<T>(pass, left.d).guard * (left.reach() + right.reach()) < kGuardMargin) return;
     const auto add = [&](const std::vector<Sample<T>>& samples, Packed<T>& side) {
         side.raw = Buffer<T>(side.n_panels * side.width * side.d);
         pack_into(run, samples, side.d, pass.raw_scale(), 1.0, side.width, side.raw.data(), static_cast<T*>(nullptr),

@@ -179,6 +179,16 @@ ISTHMUS_FN F64 log2(F64 v) {
     return fma(p, s, whole);
 }
 
+// log2(1 + u) for u >= 0: what 1 + u rounds away comes back to first order. NaN stays, infinity becomes large.
+template <class T, class V>
+ISTHMUS_FN V log2_1p_below(V u, T largest) {
+    u = min(splat(largest), u);
+    const V v = T(1) + u;
+    return log2(v) + T(1.4426950408889634) * (u - (v - T(1))) / v;
+}
+ISTHMUS_FN F32 log2_1p(F32 u) { return log2_1p_below(u, 0x1p127f); }
+ISTHMUS_FN F64 log2_1p(F64 u) { return log2_1p_below(u, 0x1p1023); }
+
 // (-1)^n cos(r), r = v - n pi in [-pi/2, pi/2]. pi in three parts of few bits: n pi is exact to |v| = kCosReach.
 constexpr double kCosReach = 8000.0;
 ISTHMUS_FN F32 cos_reduced(F32 v) {

@@ -13,6 +13,9 @@ namespace isthmus::ISTHMUS_ARCH {
 namespace {
 
 template <class T>
+constexpr T kLargest = sizeof(T) == 4 ? T(3e38) : T(1.7e308);
+
+template <class T>
 constexpr int kTile = kRows * kCols<T>;
 
 template <class T>
@@ -99,15 +102,18 @@ ISTHMUS_FN bool guarded(const Place<T>& p, const Guard& g) {
     T left = 0, right = 0;
     for (int r = 0; r < kRows; ++r) left = p.left_norms[r] > left ? p.left_norms[r] : left;
     for (int c = 0; c < kCols<T>; ++c) right = p.right_norms[c] > right ? p.right_norms[c] : right;
-    return g.guard * double(left + right) > 1.0;
+    return g.guard * double(left + right) >= kGuardMargin;
 }
 
 // Replaces the u of near pairs of long rows.
 template <class T>
 void mend_near_pairs(const Place<T>& p, const Guard& g, T* u) noexcept {
     const Pack<T> guard = splat(T(g.guard)), one = splat(T(1)), factor = splat(T(g.raw_factor));
+    const Pack<T> largest = splat(kLargest<T>);
+    // NaN and infinity come from norms that overflow: they count as near.
     const auto near = [&](int r, int c) {
-        return guard * (splat(p.left_norms[r]) + load(p.right_norms + c)) > one + load(u + r * kCols<T> + c);
+        const Pack<T> at = load(u + r * kCols<T> + c), norms = splat(p.left_norms[r]) + load(p.right_norms + c);
+        return ~((guard * norms <= one + at) & (at <= largest));
     };
     bool any = false;
     for (int r = 0; r < kRows; ++r)
@@ -121,7 +127,8 @@ void mend_near_pairs(const Place<T>& p, const Guard& g, T* u) noexcept {
     for (int r = 0; r < kRows; ++r)
         for (int c = 0; c < kCols<T>; c += kLanes<T>) {
             T* at = u + r * kCols<T> + c;
-            store(at, near(r, c) ? factor * load(direct + r * kCols<T> + c) : load(at));
+            // Finite, so that products like r exp(-r) reach their limit.
+            store(at, near(r, c) ? min(largest, factor * load(direct + r * kCols<T> + c)) : load(at));
         }
 }
 
