@@ -73,16 +73,16 @@ def test_a_row_has_the_same_bits_whatever_batch_it_stands_in(dtype, level):
     rng = np.random.default_rng(0)
     Y = (rng.standard_normal((53, 19)) * rng.choice([0.3, 30.0], (53, 1))).astype(dtype)
     X = np.concatenate([Y[:20] + dtype(1e-3), (5 * rng.standard_normal((50, 19))).astype(dtype)])
-    terms = [("rbf", 0.5, (0.8,)), ("matern32", 0.25, (2.0,)), ("laplacian", 0.25, (9.0,))]
+    terms = [("rbf", 0.5, (0.8,)), ("matern32", 0.25, (2.0,)), ("energy", 0.25, ())]
     V = rng.standard_normal((53, 5)).astype(dtype)
     whole = kernel_matrix(X, Y, terms, level)
     product = np.empty((70, 5), dtype)
     native.kernel_matmul(X, Y, V, terms, False, product, level=level, n_threads=2)
     for rows in ([0], [69], list(range(3, 16)), list(range(40, 70)), [5, 1, 60]):
-        assert np.array_equal(kernel_matrix(X[rows], Y, terms, level), whole[rows])
+        assert kernel_matrix(X[rows], Y, terms, level).tobytes() == whole[rows].tobytes()
         part = np.empty((len(rows), 5), dtype)
         native.kernel_matmul(X[rows], Y, V, terms, False, part, level=level, n_threads=1)
-        assert np.array_equal(part, product[rows])
+        assert part.tobytes() == product[rows].tobytes()
 
 
 @pytest.mark.parametrize("level", LEVELS)
@@ -91,8 +91,8 @@ def test_the_matrix_of_a_sample_with_itself_is_symmetric_to_the_bit(dtype, level
     X = (3 * np.random.default_rng(1).standard_normal((77, 13))).astype(dtype)
     for name, (params, _) in (SMOOTH | SHARP).items():
         K = kernel_matrix(X, None, [(name, 1.0, params)], level)
-        assert np.array_equal(K, K.T)
-        assert np.array_equal(np.diag(K), np.full(77, -0.0 if name == "energy" else 1.0, dtype))
+        assert K.tobytes() == K.T.tobytes()
+        assert np.diag(K).tobytes() == np.full(77, 0.0 if name == "energy" else 1.0, dtype).tobytes()
 
 
 @pytest.mark.parametrize("level", LEVELS)
@@ -117,7 +117,7 @@ def test_any_number_of_threads_gives_the_same_bits(dtype, level):
     alone = everything(1)
     for n_threads in (2, 3, 7, 16):
         for a, b in zip(alone, everything(n_threads), strict=True):
-            assert np.array_equal(a, b)
+            assert a.tobytes() == b.tobytes()
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
@@ -147,7 +147,9 @@ def test_pairs_across_items_share_one_mean():
     stack = rng.standard_normal((3, 40, 6)) + 100 * np.arange(3)[:, None, None]
     pairs = np.array([[0, 1], [2, 0]], np.int64)
     sums, diagonals = np.empty(2), np.empty(3)
-    native.block_sums([stack], None, pairs, [("energy", 1.0, ())], sums, diagonals, level=LEVELS[-1], n_threads=2)
+    native.block_sums(
+        [stack], None, pairs, [("energy", 1.0, ())], sums, diagonals, level=LEVELS[-1], n_threads=2
+    )
     for (a, b), total in zip(pairs, sums, strict=True):
         assert total == pytest.approx(-np.sqrt(squared_distances(stack[a], stack[b])).sum(), rel=1e-13)
 
@@ -186,29 +188,108 @@ print("same")
     assert result.stdout.strip() == "same", result.stderr
 
 
-def test_ctrl_c_stops_a_long_call_and_leaves_the_module_usable():
-    script = """
+LONG_CALLS = {
+    "one large block": """
+X = np.random.default_rng(0).standard_normal((1, 400_000, 30)).astype(np.float32)
+def long_call():
+    pairs = np.zeros((1, 2), np.int64)
+    native.block_sums([X], None, pairs, RBF, np.empty(1), np.empty(1), level="base", n_threads=2)
+""",
+    "many small jobs": """
+X = np.random.default_rng(0).standard_normal((2000, 300, 64)).astype(np.float32)
+pairs = np.repeat(np.arange(2000), 2).reshape(-1, 2)
+def long_call():
+    native.block_sums([X], None, pairs, RBF, np.empty(2000), np.empty(2000), level="base", n_threads=2)
+""",
+    "few rows against many": """
+X = np.random.default_rng(0).standard_normal((2_000_000, 32)).astype(np.float32)
+V = np.ones((2_000_000, 1), np.float32)
+def long_call():
+    native.kernel_matmul(X[:200], X, V, RBF, False, np.empty((200, 1), np.float32), level="base", n_threads=2)
+""",
+}
+
+
+@pytest.mark.parametrize("script", LONG_CALLS.values(), ids=LONG_CALLS.keys())
+def test_ctrl_c_stops_a_long_call_and_leaves_the_module_usable(script):
+    script = f"""
 import time, numpy as np
 from isthmus import _native as native
-X = np.random.default_rng(0).standard_normal((1, 400_000, 30)).astype(np.float32)
-def total(X):
-    sums, diagonals = np.empty(1), np.empty(1)
-    native.block_sums([X], None, np.zeros((1, 2), np.int64), [("rbf", 1.0, (0.1,))], sums, diagonals,
-                      level="base", n_threads=2)
-    return sums[0]
-small = total(X[:, :2000])
+RBF = [("rbf", 1.0, (0.1,))]
+{script}
 print("ready", flush=True)
 try:
-    total(X)
-    print("finished")
+    while True:
+        long_call()
 except KeyboardInterrupt:
-    print("interrupted", small == total(X[:, :2000]))
+    print(time.time())
+out = np.empty((5, 5), np.float32)
+native.kernel_matrix(np.eye(5, dtype=np.float32), None, RBF, out, level="base", n_threads=2)
+print(out[0, 0])
 """
     process = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True)
     assert process.stdout.readline().strip() == "ready"
-    time.sleep(0.3)
+    time.sleep(0.5)
+    sent = time.time()
     os.kill(process.pid, signal.SIGINT)
-    assert process.communicate(timeout=60)[0].strip() == "interrupted True"
+    heard, value = process.communicate(timeout=60)[0].split()
+    # 0.2 s is the promise; a loaded machine gets the rest.
+    assert float(heard) - sent < 1.0 and value == "1.0"
+
+
+def test_a_daemon_thread_in_a_long_call_does_not_break_the_exit():
+    script = """
+import threading, time, numpy as np
+from isthmus import _native as native
+X = np.zeros((1, 60_000, 64), np.float32)
+def long_call():
+    native.block_sums([X], None, np.zeros((1, 2), np.int64), [("rbf", 1.0, (0.1,))], np.empty(1), np.empty(1),
+                      level="base", n_threads=2)
+threading.Thread(target=long_call, daemon=True).start()
+time.sleep(0.3)
+print("leaving")
+"""
+    result = run_script(script)
+    assert (result.returncode, result.stdout.strip()) == (0, "leaving"), result.stderr
+
+
+@pytest.mark.parametrize("level", LEVELS)
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_rational_quadratic_keeps_its_promise_for_any_alpha(dtype, level):
+    X = np.random.default_rng(8).standard_normal((40, 5)).astype(dtype)
+    sq = squared_distances(X, X).astype(np.longdouble)
+    for alpha in (0.3, 1.0, 1e2, 1e4, 1e6):
+        expected = np.exp(-alpha * np.log1p(sq / (2 * np.longdouble(alpha) * 4)))
+        error = np.abs(
+            kernel_matrix(X, None, [("rational_quadratic", 1.0, (2.0, alpha))], level) - expected
+        ).max()
+        assert error <= (5e-6 if dtype is np.float32 else 1e-13), alpha
+
+
+@pytest.mark.parametrize("level", LEVELS)
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_a_nan_reaches_its_row_and_no_other(dtype, level):
+    X = np.random.default_rng(9).standard_normal((50, 5)).astype(dtype)
+    X[33, 2] = np.nan
+    Y = np.random.default_rng(10).standard_normal((40, 5)).astype(dtype)
+    kernels = {name: params for name, (params, _) in (SMOOTH | SHARP).items()}
+    kernels |= {"laplacian": (3.0,), "linear": (), "polynomial": (0.5, 1.0, 2.0)}
+    assert set(kernels) == set(native.kernel_names())
+    for name, params in kernels.items():
+        K = kernel_matrix(X, Y, [(name, 1.0, params)], level)
+        assert np.isnan(K[33]).all() and np.isfinite(np.delete(K, 33, axis=0)).all(), name
+
+
+@pytest.mark.parametrize("level", LEVELS)
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_rows_whose_norms_overflow_still_give_the_limit(dtype, level):
+    large = dtype(2e20) if dtype is np.float32 else dtype(2e160)
+    X = np.array([[0.0, 1.0], [large, 0.0], [-large, 0.0]], dtype).repeat(20, axis=0)
+    same = np.arange(60)[:, None] // 20 == np.arange(60)[None] // 20
+    for name, (params, _) in SMOOTH.items():
+        K = kernel_matrix(X, None, [(name, 1.0, params)], level)
+        assert np.array_equal(K[same], np.ones(1200, dtype)), name
+        assert (np.abs(K[~same]) < 1e-6).all(), name
 
 
 def test_threads_of_python_may_call_at_once():
@@ -244,6 +325,13 @@ def test_the_net_below_the_waist_refuses_what_it_cannot_read():
         native.kernel_matrix(X, None, RBF, np.empty((4, 4), np.float32), level="sse9", n_threads=1)
     with pytest.raises(ValueError, match="n_threads"):
         native.kernel_matrix(X, None, RBF, np.empty((4, 4), np.float32), level=LEVELS[-1], n_threads=0)
+    packed = np.zeros(4, np.dtype([("x", np.float32, 3), ("tag", np.uint8)]))["x"]
+    with pytest.raises(ValueError, match="whole elements"):
+        native.kernel_matrix(packed, X, RBF, np.empty((4, 4), np.float32), **how)
+    with pytest.raises(ValueError, match="whole elements"):
+        sums, diagonals = np.empty(1), np.empty(1)
+        native.block_sums([packed[None]], None, np.zeros((1, 2), np.int64), RBF, sums, diagonals, **how)
+    native.project(X, np.empty((3, 0), np.float32), None, "relu", np.empty((4, 0), np.float32), **how)
     with pytest.raises(ValueError, match="pairs must name blocks"):
         pairs = np.array([[0, 1]], np.int64)
         native.block_sums([X[None]], None, pairs, RBF, np.empty(1), np.empty(1), **how)

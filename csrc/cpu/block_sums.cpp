@@ -20,7 +20,9 @@ class ChunkSums {
   public:
     ChunkSums(const Run& run, const std::vector<Block<T>>& blocks, std::size_t d, const std::vector<Pair>& pairs,
               const Chunk& chunk)
-        : run_(run), engine_(engine_of<T>(run)), blocks_(blocks), d_(d), pairs_(pairs), chunk_(chunk) {}
+        : run_(run), engine_(engine_of<T>(run)), blocks_(blocks), d_(d), pairs_(pairs), chunk_(chunk) {
+        lay_out();
+    }
 
     void add(const Pass& pass, double* sums);
 
@@ -29,6 +31,7 @@ class ChunkSums {
         std::size_t pair, left, right, n_left, n_right;  // panels, counted from the block's first
     };
 
+    void lay_out();
     void find_means();
     void pack(const Pass& pass);
     Buffer<T> weights(std::size_t width, const std::vector<std::size_t>& first_panel, std::size_t n_panels) const;
@@ -72,27 +75,34 @@ Buffer<T> ChunkSums<T>::weights(std::size_t width, const std::vector<std::size_t
     return all;
 }
 
+// Where each block's panels start, and its weights there.
 template <class T>
-void ChunkSums<T>::pack(const Pass& pass) {
-    if (pass.gram()) find_means();
+void ChunkSums<T>::lay_out() {
     first_left_.assign(blocks_.size(), 0);
     first_right_.assign(blocks_.size(), 0);
     std::size_t n_left = 0, n_right = 0;
+    for (std::size_t b : chunk_.blocks) {
+        first_left_[b] = n_left;
+        first_right_[b] = n_right;
+        n_left += panels_in(blocks_[b].rows.count, engine_.rows);
+        n_right += panels_in(blocks_[b].rows.count, engine_.cols);
+    }
+    left_weights_ = weights(engine_.rows, first_left_, n_left);
+    right_weights_ = weights(engine_.cols, first_right_, n_right);
+}
+
+template <class T>
+void ChunkSums<T>::pack(const Pass& pass) {
+    if (pass.gram()) find_means();
     std::vector<Sample<T>> lefts, rights;
     for (std::size_t b : chunk_.blocks) {
         const double* centre = pass.gram() ? means_.data() + (blocks_[b].group - chunk_.first_group) * d_ : nullptr;
-        first_left_[b] = n_left;
-        first_right_[b] = n_right;
-        lefts.push_back({blocks_[b].rows, centre, n_left});
-        rights.push_back({blocks_[b].rows, centre, n_right});
-        n_left += panels_in(blocks_[b].rows.count, engine_.rows);
-        n_right += panels_in(blocks_[b].rows.count, engine_.cols);
+        lefts.push_back({blocks_[b].rows, centre, first_left_[b]});
+        rights.push_back({blocks_[b].rows, centre, first_right_[b]});
     }
     left_ = pack_samples(run_, lefts, d_, pass, Side::Left);
     right_ = pack_samples(run_, rights, d_, pass, Side::Right);
     if (pass.gram()) add_raw_if_needed(run_, lefts, left_, rights, right_, pass);
-    left_weights_ = weights(engine_.rows, first_left_, n_left);
-    right_weights_ = weights(engine_.cols, first_right_, n_right);
 }
 
 // The tiles of all pairs in pieces; bundles of pieces are handed out together, so that small blocks stay cheap.
