@@ -212,7 +212,7 @@ double weighted_diagonal(const Run& run, const Block<T>& block, std::size_t d, c
 }  // namespace
 
 template <class T>
-void block_sums(const Run& run, const std::vector<Block<T>>& given, std::size_t d, const std::vector<Pair>& pairs,
+void block_sums(const Run& wanted, const std::vector<Block<T>>& given, std::size_t d, const std::vector<Pair>& pairs,
                 const KernelSum& kernel, double* sums, double* diagonals) {
     std::vector<Block<T>> blocks = given;
     const bool crossing =
@@ -222,6 +222,11 @@ void block_sums(const Run& run, const std::vector<Block<T>>& given, std::size_t 
         if (crossing) b.group = 0;
         n_groups = std::max(n_groups, b.group + 1);
     }
+    double operations = 0;
+    for (const Block<T>& b : blocks) operations += 16.0 * double(b.rows.count) * double(d);
+    for (Pair p : pairs)
+        operations += double(blocks[p.left].rows.count) * double(blocks[p.right].rows.count) * double(d + 16);
+    const Run run = for_work(wanted, operations);
     std::fill_n(sums, pairs.size(), 0.0);
     const std::vector<Pass> passes = passes_of(kernel);
     for (const Chunk& chunk : chunks_of(blocks, d, pairs, n_groups)) {

@@ -33,8 +33,9 @@ Tiles<T> tiles(const Pass& pass, const Packed<T>& left, std::size_t left0, std::
 }  // namespace
 
 template <class T>
-void kernel_matrix(const Run& run, Rows<T> x, Rows<T> y, std::size_t d, const KernelSum& kernel, T* out,
+void kernel_matrix(const Run& wanted, Rows<T> x, Rows<T> y, std::size_t d, const KernelSum& kernel, T* out,
                    std::size_t out_stride) {
+    const Run run = for_work(wanted, double(x.count) * double(y.count) * double(d + 16));
     const Engine<T>& engine = engine_of<T>(run);
     const TaskShape shape = task_shape(engine, d);
     for_each_pass(run, x, y, d, kernel, [&](const Pass& pass, const Packed<T>& left, const Packed<T>& right, bool add) {
@@ -71,8 +72,9 @@ Buffer<T> pack_columns(const Run& run, const T* v, std::size_t n_rows, std::size
 }
 
 template <class T>
-void kernel_matmul(const Run& run, Rows<T> x, Rows<T> y, std::size_t d, const T* v, std::size_t n_columns,
+void kernel_matmul(const Run& wanted, Rows<T> x, Rows<T> y, std::size_t d, const T* v, std::size_t n_columns,
                    const KernelSum& kernel, bool skip_diagonal, T* out) {
+    const Run run = for_work(wanted, double(x.count) * double(y.count) * double(d + 16 + n_columns));
     constexpr double kSliceCost = 1 << 24;  // vector operations of a task: some 20 ms, so that Ctrl-C is heard
     const Engine<T>& engine = engine_of<T>(run);
     const std::size_t v_panels = panels_in(n_columns, engine.cols);

@@ -35,6 +35,14 @@ const Engine<T>& engine_of(const Run& run) {
         return run.engines->f64;
 }
 
+// The run for a job of so many multiplications and additions: alone on the calling thread when waking others costs
+// more.
+inline Run for_work(Run run, double operations) {
+    constexpr double kWorthSharing = 1 << 21;  // some 50 microseconds of vector code
+    if (operations < kWorthSharing) run.n_threads = 1;
+    return run;
+}
+
 // The terms of a kernel that share one kind of tile, and how rows are packed for them.
 struct Pass {
     Pairing pairing;

@@ -6,9 +6,10 @@
 namespace isthmus {
 
 template <class T>
-void project(const Run& run, Rows<T> x, std::size_t d, const T* w, const T* b, std::size_t n_columns,
+void project(const Run& wanted, Rows<T> x, std::size_t d, const T* w, const T* b, std::size_t n_columns,
              Activation activation, T* out) {
     if (n_columns == 0) return;
+    const Run run = for_work(wanted, double(x.count) * double(n_columns) * double(d + 16));
     const Engine<T>& engine = engine_of<T>(run);
     const std::size_t w_panels = panels_in(n_columns, engine.cols);
     const Buffer<T> w_packed(w_panels * engine.cols * d), bias(w_panels * engine.cols);
