@@ -99,6 +99,14 @@ def test_a_column_of_text_is_named(library):
         im.kernel_matrix(given, kernel=KERNEL)
 
 
+@pytest.mark.parametrize("library", ["pandas", "polars"])
+def test_booleans_beside_numbers_are_zeros_and_ones(library):
+    module = pytest.importorskip(library)
+    given = module.DataFrame({"a": [1, 2], "b": [True, False]})
+    expected = im.kernel_matrix([[1, 1], [2, 0]], kernel=KERNEL)
+    assert np.array_equal(im.kernel_matrix(given, kernel=KERNEL), expected)
+
+
 def test_a_lazy_table_is_refused_with_the_remedy():
     polars = pytest.importorskip("polars")
     with pytest.raises(TypeError, match=r"X must be a table in memory, got a lazy one: pass X\.collect\(\)"):

@@ -1,6 +1,7 @@
 """Settings of a context, threads and memory of the process, SIMD levels, what explains a result."""
 
 import asyncio
+import contextvars
 import os
 import re
 import subprocess
@@ -70,14 +71,46 @@ def test_settings_belong_to_their_thread_and_task():
     assert asyncio.run(both()) == [2, 3]
 
 
+@pytest.mark.parametrize("make", [lambda: im.config(n_threads=2), lambda: backends.simd("base")])
+def test_threads_may_share_one_object_and_leave_it_in_any_order(make):
+    if not backends.simd_levels():
+        pytest.skip("the compiled module is not built")
+    shared, inside, left, errors = make(), threading.Barrier(2), threading.Event(), []
+
+    def first():
+        with shared:
+            inside.wait(10)
+        left.set()
+
+    def second():
+        with shared:
+            inside.wait(10)
+            left.wait(10)
+
+    def run(body):
+        before = settings(), backends.simd_level()
+        try:
+            body()
+            assert (settings(), backends.simd_level()) == before
+        except Exception as error:
+            errors.append(error)
+
+    both = [threading.Thread(target=run, args=[body]) for body in (first, second)]
+    for thread in both:
+        thread.start()
+    for thread in both:
+        thread.join()
+    assert errors == []
+
+
 @pytest.mark.parametrize(
     ("options", "error", "message"),
     [
-        ({"n_threads": 0}, ValueError, "n_threads must be a positive integer or None .all CPUs., got 0"),
-        ({"n_threads": -1}, ValueError, "n_threads must be a positive integer or None .all CPUs., got -1"),
-        ({"n_threads": "a"}, TypeError, "n_threads must be a positive integer or None, got 'a'"),
-        ({"n_threads": 2.0}, TypeError, "n_threads must be a positive integer or None, got 2.0"),
-        ({"n_threads": True}, TypeError, "n_threads must be a positive integer or None, got True"),
+        ({"n_threads": 0}, ValueError, "n_threads must be a positive integer, got 0"),
+        ({"n_threads": -1}, ValueError, "n_threads must be a positive integer, got -1"),
+        ({"n_threads": "a"}, TypeError, "n_threads must be a positive integer, got 'a'"),
+        ({"n_threads": 2.0}, TypeError, "n_threads must be a positive integer, got 2.0"),
+        ({"n_threads": True}, TypeError, "n_threads must be a positive integer, got True"),
         ({"precision": "half"}, ValueError, "precision must be one of 'default', 'fast', got 'half'"),
         ({"backend": "gpu"}, ValueError, "backend must be one of 'auto', 'native', 'reference', got 'gpu'"),
         ({"assume_finite": 1}, TypeError, "assume_finite must be True or False, got 1"),
@@ -218,7 +251,19 @@ def test_explain_tells_what_computed_the_last_operation():
 
 
 def test_explain_belongs_to_its_context():
-    assert run_python("from isthmus import backends; print(backends.explain())").strip() == "None"
+    im.kernel_matrix(X, kernel=im.RBF(1.0))
+    here, there = backends.explain(), []
+
+    def other():
+        there.append(backends.explain())
+        im.project(X, X.T)
+        there.append(backends.explain().operation)
+
+    thread = threading.Thread(target=contextvars.Context().run, args=[other])
+    thread.start()
+    thread.join()
+    assert there == [None, "project"]
+    assert backends.explain() is here
 
 
 def test_fast_precision_says_that_it_changes_nothing_on_the_cpu():

@@ -87,17 +87,23 @@ def test_sums_and_multiples_are_flat_sums_of_terms():
             lambda: im.RBF(gamma="scale"),
             "gamma must be a finite number above 0 or a sequence of them, got 'scale'",
         ),
+        (lambda: im.RBF(10**400), "bandwidth must be a finite number above 0, got 1000"),
+        (lambda: im.Polynomial(coef0=10**400), "coef0 must be a finite number of at least 0, got 1000"),
+        (lambda: im.Matern(nu=10**400), "nu must be 0.5, 1.5 or 2.5, got 1000"),
         (lambda: im.RBF("medain"), "bandwidth must be a number or one of the rules median, .*, got 'medain'"),
         (lambda: im.IMQ("alibi"), "scale must be a number or one of the rules median, got 'alibi'"),
         (lambda: im.IMQ(None), "scale must be a finite number above 0 or a sequence of them, got None"),
         (lambda: im.Matern(nu=2), "nu must be 0.5, 1.5 or 2.5, got 2"),
         (lambda: im.RationalQuadratic(alpha=0), "alpha must be a finite number above 0, got 0"),
-        (lambda: im.Polynomial(degree=0), "degree must be an integer of at least 1, got 0"),
-        (lambda: im.Polynomial(degree=2.5), "degree must be an integer of at least 1, got 2.5"),
+        (lambda: im.Polynomial(degree=0), "degree must be an integer from 1 to 1000, got 0"),
+        (lambda: im.Polynomial(degree=2.5), "degree must be an integer from 1 to 1000, got 2.5"),
+        (lambda: im.Polynomial(degree=2**40), "degree must be an integer from 1 to 1000, got 1099511627776"),
         (lambda: im.Polynomial(gamma=0), "gamma must be a finite number above 0, got 0"),
         (lambda: im.Polynomial(coef0=-1), "coef0 must be a finite number of at least 0, got -1"),
         (lambda: -1 * im.RBF(), "the factor of a kernel must be a finite number above 0, got -1"),
         (lambda: 0 * im.RBF(), "the factor of a kernel must be a finite number above 0, got 0"),
+        (lambda: kernels.from_json(5), "a kernel must be an object with its name and parameters, got 5"),
+        (lambda: kernels.from_json({"kernel": ["RBF"]}), r"kernel must be one of RBF, .*; got \['RBF'\]"),
         (lambda: kernels.from_json({"kernel": "Exec"}), "kernel must be one of RBF, .*; got 'Exec'"),
         (
             lambda: kernels.from_json({"kernel": "Linear", "x": 1}),
@@ -173,6 +179,13 @@ def test_mostly_duplicate_rows_take_the_median_of_positive_distances():
     assert bandwidth.resolve(im.RBF(), x).bandwidth == np.median(distances[distances > 0])
 
 
+@pytest.mark.parametrize("kernel", [im.RBF(), im.Laplacian()])
+@pytest.mark.parametrize(("scale", "found"), [(1e160, r"\d.*e\+160|inf"), (1e-155, r"\d.*e-155")])
+def test_distances_beyond_any_scale_are_refused_naming_the_rule(kernel, scale, found):
+    with pytest.raises(ValueError, match=f"must lie between .* for the rule 'median', got ({found})"):
+        bandwidth.resolve(kernel, np.array([[0.0], [1.0], [3.0]]) * scale)
+
+
 @pytest.mark.parametrize("kernel", [im.RBF(), im.Laplacian(), im.IMQ(), im.RBF("opt-mmd"), im.RBF("mmdfuse")])
 def test_constant_data_warns_and_takes_one(kernel):
     x = np.full((20, 3), 7.0)
@@ -225,12 +238,16 @@ def test_named_conventions_follow_their_definitions(rng):
     lengths = bandwidth.scale_of(bandwidth.resolve(im.Laplacian("mmdagg"), x, y + 5))
     cross = cdist(x, y + 5, "cityblock")
     np.testing.assert_allclose(lengths, np.geomspace(cross.min() / 2, cross.max() * 2, 10), rtol=1e-12)
+    # Close samples: the shortest length starts at 0.1 / 2, the longest at 0.3 * 2.
+    lengths = bandwidth.scale_of(bandwidth.resolve(im.Laplacian("mmdagg"), x[:1], x[:1] + 0.01))
+    np.testing.assert_allclose(lengths, np.geomspace(0.05, 0.6, 10), rtol=1e-12)
     with pytest.raises(ValueError, match="the rule 'mmdagg' needs two samples, got 1"):
         bandwidth.resolve(im.RBF("mmdagg"), x)
 
 
 def test_scale_of_speaks_of_bandwidths_whatever_was_given():
     assert bandwidth.scale_of(im.RBF(gamma=0.125)) == 2.0
+    assert bandwidth.scale_of(im.RBF(gamma=1e308)) == pytest.approx(math.sqrt(0.5) * 1e-154)
     assert bandwidth.scale_of(im.RBF([1.0, 2.0])) == (1.0, 2.0)
     assert bandwidth.scale_of(im.Energy()) is None
     assert bandwidth.scale_of(im.RBF(3.0) + im.Linear()) == 3.0

@@ -105,6 +105,32 @@ def test_weights_of_one_row_serve_the_whole_batch(rng):
     assert np.array_equal(shared, im.mmd2(x, y, kernel=im.RBF(1.0), x_weights=np.tile(w, (4, 1))))
 
 
+@pytest.mark.parametrize("n", [9, 12, 17])
+def test_float32_keeps_its_promise_for_small_samples(level, n):
+    """20,000 pairs of samples, for one that is out of luck."""
+    rng = np.random.default_rng(1)
+    x = rng.normal(size=(20_000, n, 3)).astype("float32")
+    y = (rng.normal(size=(20_000, n, 3)) + 0.3).astype("float32")
+    for estimator in ESTIMATORS:
+        found = im.mmd2(x, y, kernel=im.IMQ(3.0), estimator=estimator)
+        expected = im.mmd2(x.astype(float), y.astype(float), kernel=im.IMQ(3.0), estimator=estimator)
+        assert np.abs(found - expected).max() <= TOLERANCES["float32"].mmd
+
+
+@pytest.mark.parametrize("share", [1e-3, 1e-9, 1e-17, 1e-200])
+def test_one_dominant_weight_costs_the_unbiased_estimator_no_accuracy(share, rng):
+    """Within two rows there is one pair, whatever their weights."""
+    x, y = rng.normal(size=(2, 2)), rng.normal(size=(20, 2))
+    kernel = im.RBF(1.0)
+    yy, xy = oracle_matrix(y, y, kernel), oracle_matrix(x, y, kernel).mean(axis=1)
+    across = (xy[0] + share * xy[1]) / (1 + share)
+    expected = oracle_matrix(x, x, kernel)[0, 1] + (yy.sum() - 20) / (20 * 19) - 2 * across
+    assert im.mmd2(x, y, kernel=kernel, x_weights=[1, share]) == pytest.approx(expected, abs=1e-14)
+    assert im.mmd2(x, y, kernel=kernel, x_weights=[share, 1]) == pytest.approx(
+        im.mmd2(x[::-1], y, kernel=kernel, x_weights=[1, share]), abs=1e-14
+    )
+
+
 @pytest.mark.parametrize("estimator", ESTIMATORS)
 def test_equal_weights_give_the_unweighted_bits_at_any_scale(estimator, rng):
     x, y = samples(rng, 31, 17, 3, "float32")
@@ -264,6 +290,16 @@ def test_mmd_matrix_evaluates_a_rule_once_on_all_domains(rng):
     np.testing.assert_allclose(im.mmd_matrix(domains), im.mmd_matrix(domains, kernel=kernel), atol=1e-14)
 
 
+def test_the_biased_mmd_matrix_of_equal_domains_is_exactly_zero(rng):
+    for n in range(20, 76, 7):
+        x, w = rng.normal(size=(n, 3)), rng.uniform(size=n)
+        matrix = im.mmd_matrix(
+            [x, x.copy(), x], kernel=im.RBF(1.0), estimator="biased", weights=[None, None, w]
+        )
+        assert matrix[0, 1] == 0
+        assert matrix[0, 2] > 0
+
+
 @pytest.mark.parametrize(
     ("domains", "options", "message"),
     [
@@ -318,6 +354,26 @@ def test_permuted_mmd2_equals_mmd2_of_the_permuted_samples(kernel, estimator, dt
     scale = largest(oracle_matrix(z, z, kernel))
     assert found.dtype == np.float64
     assert np.abs(found - expected).max() <= TOLERANCES[dtype].mmd * scale
+
+
+@pytest.mark.parametrize("kernel", ["rbf", "energy", "linear"])
+@pytest.mark.parametrize("distinct", [3, 170])
+def test_permuted_float32_values_keep_the_promise_of_mmd2(kernel, distinct, rng):
+    """Few different rows: the roundings of their row sums are equal and do not average out."""
+    z = rng.normal(size=(distinct, 5)).astype("float32")[rng.integers(0, distinct, 170)]
+    found, expected = (
+        im.permuted_mmd2(rows[:90], rows[90:], n_permutations=50, random_state=0, kernel=KERNELS[kernel])
+        for rows in (z, z.astype("float64"))
+    )
+    scale = largest(oracle_matrix(z, z, KERNELS[kernel]))
+    assert np.abs(found - expected).max() <= TOLERANCES["float32"].mmd * scale
+
+
+def test_assignments_of_any_dtype_are_counted_right():
+    """Float16 counts to 2048, and not beyond 65504."""
+    x, y = np.zeros((66_000, 1)), np.zeros((3, 1))
+    assignments = np.repeat([[1.0, 0.0]], [66_000, 3], axis=1).astype("float16")
+    assert im.permuted_mmd2(x, y, assignments, kernel=im.Linear()) == 0
 
 
 def test_random_assignments_do_not_depend_on_the_chunk(rng, monkeypatch):

@@ -57,7 +57,9 @@ def test_kernel_matmul_equals_the_oracle_at_all_sizes(level, kernel, dtype, rng)
         found = im.kernel_matmul(x, y, v, kernel=kernel)
         assert found.dtype == dtype
         assert (np.abs(found - matrix @ v.astype(np.float64)) <= bound).all(), (n, m, d)
-        assert np.array_equal(im.kernel_matmul(x, y, v[:, 0], kernel=kernel).shape, (n,))
+        single = im.kernel_matmul(x, y, v[:, 0], kernel=kernel)
+        assert single.shape == (n,)
+        assert (np.abs(single - matrix @ v[:, 0].astype(np.float64)) <= bound[0]).all(), (n, m, d)
 
         square = oracle_matrix(y, y, kernel)
         np.fill_diagonal(square, 0)
@@ -215,6 +217,16 @@ def test_values_too_large_to_square_in_float64_are_refused():
         im.kernel_matrix([[1e200], [1.0]], kernel=im.Linear())
 
 
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("alpha", [30.0, 1e4, 1e7])
+def test_a_large_alpha_does_not_magnify_the_rounding_of_its_base(level, alpha, dtype, rng):
+    x, kernel = sample(rng, 60, 3, dtype), im.RationalQuadratic(scale=1.7, alpha=alpha)
+    squares = ((x.astype(np.float64)[:, None] - x.astype(np.float64)) ** 2).sum(axis=-1)
+    expected = np.exp(-alpha * np.log1p(squares / (2 * alpha * 1.7**2)))
+    assert np.abs(im.kernel_matrix(x, kernel=kernel) - expected).max() <= TOLERANCES[dtype].kernel
+    np.testing.assert_allclose(oracle_matrix(x, x, kernel), expected, rtol=0, atol=1e-14)
+
+
 @pytest.mark.parametrize("gamma", [1e-30, 1e30])
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_a_huge_gamma_gives_the_identity_and_a_tiny_one_gives_ones(level, gamma, dtype, rng):
@@ -338,6 +350,9 @@ def test_block_sums_default_pairs_are_the_upper_triangle_by_rows(rng):
         ([0, 2, 5], [[0, -1]], "pairs must be"),
         ([0, 2, 5], [[0, 1, 1]], "pairs must be"),
         ([0, 2, 5], [0, 1], "pairs must be integers with 2 axes"),
+        ([0, 5], [[0, 0], [0]], "pairs must be a rectangular array of integers"),
+        (list(range(100)), None, r"got \[0, 1, 2, \.\.\., 97, 98, 99\]$"),
+        ([0, 5], [[9, 9]] * 100, r"got \[\[9, 9\], .* \.\.\., .*\]$"),
     ],
 )
 def test_wrong_offsets_and_pairs_are_refused(offsets, pairs, message):
@@ -412,6 +427,8 @@ def test_wrong_out_is_refused():
     ):
         with pytest.raises(ValueError, match=message):
             im.kernel_matrix(inside, kernel=im.RBF(1.0), out=out)
+    with pytest.raises(ValueError, match="out must not share memory with X"):
+        im.kernel_matrix(memoryview(inside), kernel=im.RBF(1.0), out=base[8:24].reshape(4, 4))
     with pytest.raises(TypeError, match="out must be an array, got list"):
         im.kernel_matrix(inside, kernel=im.RBF(1.0), out=[[0.0] * 4] * 4)
     free = base[12:28].reshape(4, 4)

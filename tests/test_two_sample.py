@@ -69,6 +69,27 @@ def test_ties_count_towards_k_whatever_the_order_of_the_sums(kernel, dtype, rng)
     assert im.two_sample_test(x, y, kernel=kernel, n_permutations=199, random_state=0).pvalue == 1
 
 
+@pytest.mark.parametrize(("kernel", "offset"), [(im.RBF(3000.0), 0), (im.Linear(), 1000)])
+def test_float32_finds_the_shift_that_float64_finds(kernel, offset, rng):
+    """Values that differ by less than the roundings of their terms."""
+    x, y = rng.normal(size=(200, 5)) + offset, rng.normal(size=(200, 5)) + offset + 0.5
+    x, y = x.astype("float32"), y.astype("float32")
+    narrow, wide = (
+        im.two_sample_test(a, b, kernel=kernel, n_permutations=199, random_state=0)
+        for a, b in ((x, y), (x.astype("float64"), y.astype("float64")))
+    )
+    assert wide.pvalue == narrow.pvalue == 0.005
+    assert narrow.statistic == pytest.approx(wide.statistic, rel=1e-9)
+
+
+@pytest.mark.parametrize("kernel", [im.RBF(0.7), im.Energy(), im.Linear()])
+def test_float32_ties_of_many_rows_count_towards_k(kernel, rng):
+    """As above, with enough rows for a null in float32."""
+    values = np.array([[0.1, 0.7], [0.9, 0.3]], dtype="float32")
+    x = y = values[[0, 0, 0, 1] * 25]
+    assert im.two_sample_test(x, y, kernel=kernel, n_permutations=199, random_state=0).pvalue == 1
+
+
 def test_the_level_is_kept_under_the_null():
     """600 tests at 0.05: within four standard deviations."""
     rng = np.random.default_rng(11)

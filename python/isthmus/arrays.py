@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from importlib import import_module
 from importlib.util import find_spec
@@ -188,12 +188,12 @@ def narrow(x: Any, dtype: np.dtype[Any], where: Home, name: str) -> Any:
 
 
 def check_out(
-    out: Any, shape: tuple[int, ...], dtype: np.dtype[Any], where: Home, named: Mapping[str, Any]
+    out: Any, shape: tuple[int, ...], dtype: np.dtype[Any], where: Home, inputs: Iterable[tuple[str, Any]]
 ) -> Any:
     """`out` as the array the backends write to.
 
     Raises ValueError unless it has this shape and dtype, lives at `where`, is writeable and in C order, and
-    shares no memory with the named inputs.
+    shares no memory with the inputs, given by name.
     """
     at = home(out)
     if at is None:
@@ -215,7 +215,7 @@ def check_out(
         raise ValueError("out must be writeable, got a read-only array")
     if not (target.flags.c_contiguous and target.flags.aligned):
         raise ValueError(f"out must be in C order and aligned, got strides {target.strides}")
-    for name, x in named.items():
+    for name, x in inputs:
         if home(x) is not None and np.shares_memory(to_numpy(x), target):
             raise ValueError(f"out must not share memory with {name}")
     return target
@@ -317,8 +317,10 @@ def _table_to_numpy(table: Any, name: str) -> Array:
         )
         if not numeric and str(dtype) != "Boolean":
             raise TypeError(f"{name} must hold real numbers, column {column!r} is {dtype}")
-    if any(type(dtype).__module__.startswith("pandas") for dtype in kinds.values()):
-        # Nullable columns would become Python objects; their missing values become NaN and are refused.
+    pandas = [type(dtype).__module__.startswith("pandas") for dtype in kinds.values()]
+    if any(pandas) or (hasattr(table, "iloc") and "bool" in map(str, kinds.values())):
+        # Nullable columns, and booleans beside numbers, would become Python objects; missing values become
+        # NaN and are refused.
         return np.asarray(table.to_numpy(dtype=np.float64, na_value=np.nan))
     return np.asarray(table.to_numpy())
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import platform
 from collections.abc import Callable, Sequence
-from contextvars import ContextVar, Token
+from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib import import_module, metadata
@@ -53,7 +53,8 @@ class Explanation:
 
 
 _LAST: ContextVar[Explanation | None] = ContextVar("isthmus_explanation", default=None)
-_LEVEL: ContextVar[str | None] = ContextVar("isthmus_simd", default=None)
+# One entry for each open `with` block.
+_LEVELS: ContextVar[tuple[str, ...]] = ContextVar("isthmus_simd", default=())
 
 
 def explain() -> Explanation | None:
@@ -69,16 +70,15 @@ class simd:
 
     def __init__(self, level: str) -> None:
         self.level = _checked_level(level, "simd")
-        self._tokens: list[Token[str | None]] = []
 
     def __enter__(self) -> str:
-        self._tokens.append(_LEVEL.set(self.level))
+        _LEVELS.set((*_LEVELS.get(), self.level))
         return self.level
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        _LEVEL.reset(self._tokens.pop())
+        _LEVELS.set(_LEVELS.get()[:-1])
 
 
 def simd_levels() -> tuple[str, ...]:
@@ -89,9 +89,9 @@ def simd_levels() -> tuple[str, ...]:
 
 def simd_level() -> str:
     """The level in use: `simd(level)`, else the variable ISTHMUS_SIMD, else the highest there is."""
-    chosen = _LEVEL.get()
-    if chosen is not None:
-        return chosen
+    chosen = _LEVELS.get()
+    if chosen:
+        return chosen[-1]
     forced = os.environ.get("ISTHMUS_SIMD", "").strip()
     return _checked_level(forced, "ISTHMUS_SIMD") if forced else simd_levels()[-1]
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from .arrays import Array, generator, to_numpy
 from .errors import DegenerateBandwidthWarning
-from .kernel_base import RULES, Kernel, Sum
+from .kernel_base import LARGEST_SCALE, RULES, SMALLEST_SCALE, Kernel, Sum, each
 from .kernels import Polynomial
 
 MEDIAN_ROWS = 2000
@@ -52,7 +52,7 @@ def scale_of(kernel: Kernel) -> float | tuple[float, ...] | None:
         if part.scale_field is not None:
             value = getattr(part, part.scale_field)
             if value is None:  # RBF given by gamma
-                numbers += [1 / math.sqrt(2 * gamma) for (gamma,) in part.parameters()]
+                numbers += [math.sqrt(0.5) / math.sqrt(gamma) for (gamma,) in part.parameters()]
             else:
                 numbers += value if isinstance(value, tuple) else (value,)
     return None if not numbers else numbers[0] if len(numbers) == 1 else tuple(numbers)
@@ -65,7 +65,7 @@ class _Rows:
         self.samples = samples
         self._random_state = random_state
         self._pooled: Array | None = None
-        self._sorted: dict[tuple[str, int], Array] = {}
+        self._distances: dict[str, Array] = {}
 
     @property
     def width(self) -> int:
@@ -88,6 +88,12 @@ class _Rows:
             self._pooled = np.concatenate(drawn)
         return self._pooled
 
+    def pooled_distances(self, metric: str) -> Array:
+        """Distances of all pairs of pooled rows, in no particular order; rules may reorder them."""
+        if metric not in self._distances:
+            self._distances[metric] = _distances(self.pooled(), metric)
+        return self._distances[metric]
+
     def reference(self) -> Array:
         """The first sample, at most `MEDIAN_ROWS` of its rows."""
         return _float64(self.samples[0][:MEDIAN_ROWS])
@@ -104,7 +110,7 @@ class _Rows:
 
 def _median(rows: _Rows, metric: str) -> float:
     """Median distance of all pairs of pooled rows; of the positive ones if more than half are zero."""
-    distances = _distances(rows.pooled(), metric)
+    distances = rows.pooled_distances(metric)
     median = _middle(distances)
     if median == 0 and distances.size:
         positive = distances[distances > 0]
@@ -128,7 +134,7 @@ def _evidently(rows: _Rows, metric: str) -> float:
 
 def _opt_mmd(rows: _Rows, metric: str) -> float:
     """sqrt of half the median squared distance of the pooled rows."""
-    distances = _distances(rows.pooled(), metric)
+    distances = rows.pooled_distances(metric)
     return math.sqrt(float(np.median(distances**2)) / 2) if distances.size else 0.0
 
 
@@ -141,7 +147,7 @@ def _mmdagg(rows: _Rows, metric: str) -> tuple[float, ...]:
     least = distances[0]
     if least < 0.1:
         least = max(distances[int(np.floor(distances.size * 0.05))], 0.1)
-    lengths = np.geomspace(least / 2, max(2 * distances[-1], least), 10)
+    lengths = np.geomspace(least / 2, 2 * max(distances[-1], 0.3), 10)
     return tuple((lengths if metric == "cityblock" else lengths / math.sqrt(2)).tolist())
 
 
@@ -151,8 +157,7 @@ def _mmdfuse(rows: _Rows, metric: str) -> tuple[float, ...]:
     Zero distances, the diagonal's included, count as the median. The convention writes exp(-D^2 / (2 l^2))
     and exp(-sqrt(2) D1 / l).
     """
-    x = rows.pooled()
-    distances = np.concatenate([np.zeros(len(x)), _distances(x, metric)])
+    distances = np.concatenate([np.zeros(len(rows.pooled())), rows.pooled_distances(metric)])
     distances[distances == 0] = np.median(distances)
     distances.sort()
     low, high = (distances[int(np.floor(distances.size * share))] for share in (0.05, 0.95))
@@ -180,13 +185,16 @@ def _resolve_plain(kernel: Kernel, rows: _Rows) -> Kernel:
     assert kernel.scale_field is not None
     rule = getattr(kernel, kernel.scale_field)
     scale = _EVALUATE[rule](rows, kernel.input)
-    if min(scale if isinstance(scale, tuple) else (scale,)) <= 0:
+    if min(each(scale)) <= 0:
         warnings.warn(
             f"the rule {rule!r} found no positive distance between rows; {kernel.scale_field} is 1.0",
             DegenerateBandwidthWarning,
             stacklevel=2,
         )
         scale = 1.0
+    if not all(SMALLEST_SCALE <= number <= LARGEST_SCALE for number in each(scale)):
+        between = f"between {SMALLEST_SCALE} and {LARGEST_SCALE}"
+        raise ValueError(f"the distances of rows must lie {between} for the rule {rule!r}, got {scale}")
     return dataclasses.replace(kernel, **{kernel.scale_field: scale})
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import warnings
-from contextvars import ContextVar, Token
+from contextvars import ContextVar
 from dataclasses import dataclass, replace
 from numbers import Integral
 from types import TracebackType
@@ -29,12 +29,14 @@ class Settings:
     assume_finite: bool = False
 
 
-_SETTINGS: ContextVar[Settings] = ContextVar("isthmus_settings", default=Settings())  # noqa: B039 (Settings is frozen)
+# One entry for each open `with` block. The stack is the context's, not the `config` object's: several threads
+# and tasks may be inside blocks of one object.
+_STACK: ContextVar[tuple[Settings, ...]] = ContextVar("isthmus_settings", default=(Settings(),))
 
 
 def settings() -> Settings:
     """The settings of the current context."""
-    return _SETTINGS.get()
+    return _STACK.get()[-1]
 
 
 class config:
@@ -42,7 +44,7 @@ class config:
 
     Parameters
     ----------
-    n_threads : int or None
+    n_threads : int
         Threads of the compiled operations. Default: the CPUs of the process's affinity and control group, at
         most `ISTHMUS_NUM_THREADS`, else at most `OMP_NUM_THREADS`. Results have the same bits for any number.
     precision : "default" or "fast"
@@ -51,9 +53,11 @@ class config:
     backend : "auto", "native" or "reference"
         Who computes. "native" is an error where the compiled module cannot do the work.
     assume_finite : bool
-        Skip the search for NaN and infinity in arrays. scikit-learn's setting of that name counts as well.
+        Skip the search for NaN, infinity and values too large to square. scikit-learn's setting of that name
+        counts as well.
 
-    Settings that are not named keep their value. Raises TypeError or ValueError for a value out of range.
+    Settings that are not named, or None, keep their value. Raises TypeError or ValueError for a value out of
+    range.
 
     Examples
     --------
@@ -82,16 +86,15 @@ class config:
                 raise TypeError(f"assume_finite must be True or False, got {assume_finite!r}")
             changes["assume_finite"] = assume_finite
         self._changes = changes
-        self._tokens: list[Token[Settings]] = []
 
     def __enter__(self) -> Settings:
-        self._tokens.append(_SETTINGS.set(replace(settings(), **self._changes)))
+        _STACK.set((*_STACK.get(), replace(settings(), **self._changes)))
         return settings()
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        _SETTINGS.reset(self._tokens.pop())
+        _STACK.set(_STACK.get()[:-1])
 
     def __repr__(self) -> str:
         return f"config({', '.join(f'{name}={value!r}' for name, value in self._changes.items())})"
@@ -126,10 +129,10 @@ def assume_finite() -> bool:
 
 def _checked_threads(n_threads: Any) -> int:
     if isinstance(n_threads, bool) or not isinstance(n_threads, Integral):
-        raise TypeError(f"n_threads must be a positive integer or None, got {n_threads!r}")
+        raise TypeError(f"n_threads must be a positive integer, got {n_threads!r}")
     number = int(n_threads)
     if number < 1:
-        raise ValueError(f"n_threads must be a positive integer or None (all CPUs), got {number}")
+        raise ValueError(f"n_threads must be a positive integer, got {number}")
     # More threads than CPUs is allowed (tests compare bits); thousands only exhaust the process.
     limit = max(64, 4 * (os.cpu_count() or 1))
     if number > limit:

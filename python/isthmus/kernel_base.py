@@ -15,7 +15,7 @@ Term: TypeAlias = tuple[str, float, tuple[float, ...]]
 Scale: TypeAlias = float | str | tuple[float, ...]
 """A number, several whose kernels are averaged, or the name of a rule of `bandwidth.py`."""
 
-_SMALLEST_SCALE, _LARGEST_SCALE = 1e-150, 1e150
+SMALLEST_SCALE, LARGEST_SCALE = 1e-150, 1e150
 
 # The rules that turn data into a scale, and the kernels each is defined for, None for all; `bandwidth.py`
 # evaluates them. Those beside POOLED_RULES treat the two samples differently.
@@ -179,10 +179,19 @@ def is_integer(value: Any) -> bool:
     return not isinstance(value, bool) and isinstance(value, Integral)
 
 
+def real(value: Any) -> float:
+    """The value as a float; NaN for what is no real number or beyond the largest float."""
+    try:
+        return float(value) if is_real(value) else math.nan
+    except OverflowError:
+        return math.nan
+
+
 def positive(name: str, value: Any, reason: str = "") -> float:
-    if not is_real(value) or not 0 < float(value) < math.inf:
+    number = real(value)
+    if not 0 < number < math.inf:
         raise ValueError(f"{name} must be a finite number above 0, got {value!r}{reason and f' ({reason})'}")
-    return float(value)
+    return number
 
 
 def positive_numbers(name: str, value: Any) -> float | tuple[float, ...]:
@@ -200,9 +209,9 @@ def checked_scale(name: str, value: Any, kind: str) -> Scale:
     if not isinstance(value, str):
         numbers = positive_numbers(name, value)
         for number in each(numbers):
-            if not _SMALLEST_SCALE <= number <= _LARGEST_SCALE:
+            if not SMALLEST_SCALE <= number <= LARGEST_SCALE:
                 raise ValueError(
-                    f"{name} must lie between {_SMALLEST_SCALE} and {_LARGEST_SCALE}, where its square is a "
+                    f"{name} must lie between {SMALLEST_SCALE} and {LARGEST_SCALE}, where its square is a "
                     f"number, got {number}"
                 )
         return numbers

@@ -22,9 +22,9 @@ from .kernel_base import (
     each,
     inverse_square,
     is_integer,
-    is_real,
     positive,
     positive_numbers,
+    real,
     store,
 )
 
@@ -39,6 +39,9 @@ __all__ = [
     "RBF",
     "RationalQuadratic",
 ]
+
+# Beyond it the rational quadratic kernel is RBF(scale), to 1e-6, and 1 + u is rounded too coarsely for it.
+_LARGEST_DEGREE = 1000  # the compiled formula multiplies one factor at a time
 
 
 @dataclass(frozen=True, repr=False)
@@ -126,7 +129,7 @@ class Matern(ScaledKernel):
     scale: Scale | Sequence[float] = "median"
 
     def __post_init__(self) -> None:
-        if not is_real(self.nu) or float(self.nu) not in (0.5, 1.5, 2.5):
+        if real(self.nu) not in (0.5, 1.5, 2.5):
             raise ValueError(f"nu must be 0.5, 1.5 or 2.5, got {self.nu!r}")
         store(self, nu=float(self.nu))
         super().__post_init__()
@@ -144,7 +147,7 @@ class Matern(ScaledKernel):
 
 @dataclass(frozen=True, repr=False)
 class RationalQuadratic(ScaledKernel):
-    """(1 + |x-y|^2 / (2 alpha scale^2))^-alpha."""
+    """(1 + |x-y|^2 / (2 alpha scale^2))^-alpha; its limit for large alpha is RBF(scale)."""
 
     input: ClassVar[str] = "distance"
     native_names: ClassVar[tuple[str, ...]] = ("rational_quadratic",)
@@ -154,12 +157,13 @@ class RationalQuadratic(ScaledKernel):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        store(self, alpha=positive("alpha", self.alpha))
+        alpha = positive("alpha", self.alpha)
+        store(self, alpha=alpha)
 
     @staticmethod
     def formula(u: Any, xp: Any, *params: float) -> Any:
         scale, alpha = params
-        return (1 + u * (inverse_square(scale) / (2 * alpha))) ** -alpha
+        return xp.exp(-alpha * xp.log1p(u * (inverse_square(scale) / (2 * alpha))))
 
     def parameters(self) -> tuple[tuple[float, ...], ...]:
         return tuple((scale, self.alpha) for scale in each(self.scale))
@@ -215,7 +219,7 @@ class Linear(Kernel):
 
 @dataclass(frozen=True, repr=False)
 class Polynomial(Kernel):
-    """(gamma <x, y> + coef0)^degree; gamma None is 1 / (number of columns)."""
+    """(gamma <x, y> + coef0)^degree, with degree <= 1000; gamma None is 1 / (number of columns)."""
 
     input: ClassVar[str] = "dot"
     native_names: ClassVar[tuple[str, ...]] = ("polynomial",)
@@ -225,11 +229,11 @@ class Polynomial(Kernel):
     coef0: float = 1.0
 
     def __post_init__(self) -> None:
-        if not is_integer(self.degree) or self.degree < 1:
-            raise ValueError(f"degree must be an integer of at least 1, got {self.degree!r}")
+        if not is_integer(self.degree) or not 1 <= self.degree <= _LARGEST_DEGREE:
+            raise ValueError(f"degree must be an integer from 1 to {_LARGEST_DEGREE}, got {self.degree!r}")
         if self.gamma is not None:
             store(self, gamma=positive("gamma", self.gamma))
-        if not is_real(self.coef0) or not 0 <= self.coef0 < math.inf:
+        if not 0 <= real(self.coef0) < math.inf:
             raise ValueError(f"coef0 must be a finite number of at least 0, got {self.coef0!r}")
         store(self, degree=int(self.degree), coef0=float(self.coef0))
 
@@ -268,6 +272,8 @@ def to_json(kernel: Kernel) -> dict[str, Any]:
 
 def from_json(data: Mapping[str, Any]) -> Kernel:
     """The kernel that `to_json` described. Raises ValueError for anything else."""
+    if not isinstance(data, Mapping):
+        raise ValueError(f"a kernel must be an object with its name and parameters, got {data!r}")
     fields = dict(data)
     name = fields.pop("kernel", None)
     if name == "Sum":
@@ -276,7 +282,7 @@ def from_json(data: Mapping[str, Any]) -> Kernel:
             raise ValueError("a Sum must consist of a list of parts")
         kernels = [_weighted_from_json(part) for part in parts]
         return Sum(tuple(part for kernel in kernels for part in kernel.parts))
-    if name not in _CLASSES:
+    if not isinstance(name, str) or name not in _CLASSES:
         raise ValueError(f"kernel must be one of {', '.join(_CLASSES)}, Sum; got {name!r}")
     expected = {field.name for field in dataclasses.fields(_CLASSES[name])}
     if fields.keys() != expected:

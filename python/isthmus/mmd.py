@@ -18,10 +18,9 @@ __all__ = ["mmd2", "mmd_matrix", "permuted_mmd2", "witness"]
 ESTIMATORS = ("unbiased", "biased")
 # Elements of one chunk of assignments: bounds the memory of a permutation test to about 100 MB.
 _CHUNK = 1 << 22
-# Roundings average out over the pairs of a sample, or over its rows where row sums are rounded. For up to
-# this many rows they would not: those are computed in float64.
-_FEW_ROWS = 8
-_FEW_ROW_SUMS = 64
+# Roundings of float32 average out over the pairs of a sample, to less than 1e-7 of the kernel for more rows
+# than these; up to this many are computed in float64.
+_FEW_ROWS = 16
 
 
 def mmd2(
@@ -119,6 +118,11 @@ def mmd_matrix(
     first, second = pairs[pairs[:, 0] != pairs[:, 1]].T
     across = sums[pairs[:, 0] != pairs[:, 1]] / (blocks.totals[first] * blocks.totals[second])
     values = within[first] + within[second] - 2 * across
+    if estimator == "biased":
+        # As in `mmd2`: the V-statistic of equal samples is 0, without rounding.
+        for p, (i, j) in enumerate(zip(first.tolist(), second.tolist(), strict=True)):
+            if _equal(checked[i], checked[j]) and arrays.same(given[names[i]], given[names[j]], 1)[0]:
+                values[p] = 0.0
     matrix = given.where.asarray(np.zeros((len(samples), len(samples))), np.dtype(np.float64))
     matrix[first, second] = values
     matrix[second, first] = values
@@ -191,13 +195,14 @@ def permuted_mmd2(
     n, m = given.rows("X"), given.rows("Y")
     given.check_width("X", "Y")
     if assignments is not None:
-        rows, fewest = _checked_assignments(assignments, n + m, estimator)
+        rows = _checked_assignments(assignments, n + m, estimator)
     else:
         _check_sizes([n, m], ["X", "Y"], estimator)
-        fewest = min(n, m)
         rows = random_assignments(n, m, check_permutations(n_permutations), arrays.generator(random_state))
     kernel = given.resolve(kernel, "X", "Y")
-    values, _ = assigned_mmd2(given, kernel, rows, fewest, estimator)
+    # Row sums in float32 would lose more than `mmd2` does, most where rows repeat.
+    given.widen()
+    values, _ = assigned_mmd2(given, kernel, rows, estimator)
     return given.where.give(values)
 
 
@@ -233,17 +238,13 @@ def check_permutations(n_permutations: Any) -> int:
 
 
 def assigned_mmd2(
-    given: Inputs, kernel: Kernel, assignments: Iterable[Array], fewest: int, estimator: str
+    given: Inputs, kernel: Kernel, assignments: Iterable[Array], estimator: str
 ) -> tuple[Any, Any]:
     """MMD^2 of the pooled rows for each assignment, and the sum of the absolute values of its three terms.
-
-    No assignment has fewer than `fewest` rows in a sample.
 
     With K0 the kernel matrix without its diagonal, k = K0 1, T = 1' k, u an assignment, q = u' K0 u and
     r = k' u, the sum within X is q, across r - q, within Y T - 2 r + q: one product K0 [1, u_1, u_2, ...].
     """
-    if fewest <= _FEW_ROW_SUMS:
-        given.widen()
     where, xp = given.where, given.where.xp
     z = pooled_rows(given)
     n = len(z)
@@ -307,7 +308,8 @@ class _Blocks:
             for w, shape in zip(self._weights, shapes, strict=True)
         ]
         self.totals = xp.concatenate([w.sum(-1) for w in doubles])
-        self._squares = xp.concatenate([(w * w).sum(-1) for w in doubles])
+        # sum_{i != j} w_i w_j from terms that are not negative: nothing cancels where one weight dominates.
+        self._products = xp.concatenate([2 * (w[:, 1:] * xp.cumsum(w, -1)[:, :-1]).sum(-1) for w in doubles])
 
     def sums(self, kernel: Kernel, pairs: Array) -> tuple[Any, Any]:
         """Weighted kernel sums (P,) over pairs of blocks, and diagonals (blocks,)."""
@@ -318,7 +320,7 @@ class _Blocks:
         """Mean of the kernel over the pairs within each block, from its sum and diagonal."""
         if self._estimator == "biased":
             return (sums + diagonals) / (self.totals * self.totals)
-        return sums / (self.totals * self.totals - self._squares)
+        return sums / self._products
 
     def _stacks(self) -> list[Any]:
         samples = (self._given[name] for name in self._names)
@@ -348,19 +350,18 @@ def _equal(first: Any, second: Any) -> bool:
     return first.shape == second.shape and bool((first == second).all())
 
 
-def _checked_assignments(assignments: Any, rows: int, estimator: str) -> tuple[Iterator[Array], int]:
-    """The assignments in boolean chunks, and the fewest rows that one of them leaves in a sample."""
+def _checked_assignments(assignments: Any, rows: int, estimator: str) -> Iterator[Array]:
+    """The assignments in boolean chunks."""
     table = arrays.to_numpy(assignments)
     if table.ndim != 2 or table.shape[1] != rows or not len(table):
         raise ValueError(f"assignments must have shape (B, n + m) with n + m = {rows}, got {table.shape}")
     if table.dtype.kind not in "biuf" or not ((table == 0) | (table == 1)).all():
         raise ValueError("assignments must hold 0 and 1 only")
-    inside = table.sum(axis=1)
-    fewest = [int(inside.min()), rows - int(inside.max())]
-    _check_sizes(fewest, ["X", "Y"], estimator)
+    table = table.astype(bool, copy=False)
+    inside = np.count_nonzero(table, axis=1)
+    _check_sizes([int(inside.min()), rows - int(inside.max())], ["X", "Y"], estimator)
     step = chunk_length(rows)
-    chunks = (table[start : start + step].astype(bool) for start in range(0, len(table), step))
-    return chunks, min(fewest)
+    return (table[start : start + step] for start in range(0, len(table), step))
 
 
 def _check_sizes(counts: Sequence[int], names: Sequence[str], estimator: str) -> None:

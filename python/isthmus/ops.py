@@ -153,11 +153,11 @@ def block_sums(
     w = given.weights("weights", (n,))
     bounds = _integers(offsets, "offsets", 1).tolist()
     if len(bounds) < 2 or bounds[0] != 0 or bounds[-1] != n or min(np.diff(bounds)) < 1:
-        raise ValueError(f"offsets must rise from 0 to Z's number of rows {n}, got {bounds}")
+        raise ValueError(f"offsets must rise from 0 to Z's number of rows {n}, got {_short(bounds)}")
     count = len(bounds) - 1
     pairs = all_pairs(count) if pairs is None else _integers(pairs, "pairs", 2)
     if pairs.shape[1] != 2 or not len(pairs) or pairs.min() < 0 or pairs.max() >= count:
-        raise ValueError(f"pairs must be (P, 2) numbers of blocks, 0 to {count - 1}, got {pairs.tolist()}")
+        raise ValueError(f"pairs must be (P, 2) numbers of blocks, 0 to {count - 1}, got {_short(pairs)}")
     kernel = given.resolve(kernel, "Z")
     spans = [slice(first, last) for first, last in pairwise(bounds)]
     blocks = [given["Z"][None, span] for span in spans]
@@ -204,7 +204,7 @@ class Inputs:
 
     @property
     def compute_dtype(self) -> np.dtype[Any]:
-        """The dtype the backends see: that of the result, or float64 where float32 would overflow."""
+        """The dtype the backends see: that of the result, or float64 where float32 would not do."""
         return np.dtype(np.float64) if self._wide else self.dtype
 
     def check(self, name: str, ndims: tuple[int, ...]) -> Any:
@@ -280,12 +280,14 @@ class Inputs:
     ) -> Kernel:
         """The kernel with numbers only, its rules evaluated on the rows of the named arguments.
 
-        Where its values on these and on the arguments `beside` would overflow float32, all arrays become
-        float64. Raises ValueError where they would overflow float64.
+        Where its values on these and on the arguments `beside` would overflow float32, or it magnifies the
+        roundings of float32, all arrays become float64. Raises ValueError where they would overflow float64.
         """
         samples = [self[name] for name in names if self[name] is not None]
         kernel = bandwidth.resolve(check_kernel(kernel), *samples, random_state=random_state)
         ranges = [self._ranges[name] for name in (*names, *beside) if name in self._ranges]
+        if any(_steep(part) for _, part in kernel.parts):
+            self.widen()
         if ranges:
             low, high = min(least for least, _ in ranges), max(most for _, most in ranges)
             sizes = _magnitudes(kernel, low, high, int(samples[0].shape[-1]))
@@ -311,7 +313,9 @@ class Inputs:
         """The array a backend writes: `out` once it is checked, or a new one; it has the compute dtype."""
         checked = None
         if out is not None:
-            checked = arrays.check_out(out, shape, self.dtype, self.where, self._given)
+            # As given, and as read: a buffer of no array library has no home of its own.
+            inputs = [*self._given.items(), *self._arrays.items()]
+            checked = arrays.check_out(out, shape, self.dtype, self.where, inputs)
         if checked is not None and not self._wide:
             return checked
         needed = math.prod(shape) * self.compute_dtype.itemsize
@@ -357,14 +361,28 @@ def _magnitudes(kernel: Kernel, low: float, high: float, width: int) -> list[flo
     return sizes
 
 
+def _steep(part: Kernel) -> bool:
+    """Whether a power multiplies the relative rounding error of float32 by more than 32."""
+    return isinstance(part, Polynomial) and part.degree > 32
+
+
 def _fit(sizes: Sequence[float], dtype: np.dtype[Any]) -> bool:
     least, most = _SAFE[dtype.name]
     return all(size == 0 or least <= size <= most for size in sizes)
 
 
+def _short(values: Any) -> str:
+    """Numbers for a message of one line, the middle of long ones left out."""
+    text = np.array2string(np.asarray(values), separator=", ", threshold=20, edgeitems=3)
+    return " ".join(text.split()).replace("[ ", "[")
+
+
 def _integers(values: Any, name: str, ndim: int) -> Array:
     """An argument of integers, as int64."""
-    found = arrays.to_numpy(values)
+    try:
+        found = arrays.to_numpy(values)
+    except ValueError as error:
+        raise ValueError(f"{name} must be a rectangular array of integers: {error}") from error
     if found.dtype.kind not in "iu" or found.ndim != ndim:
         raise ValueError(
             f"{name} must be integers with {ndim} axes, got {found.dtype} of shape {found.shape}"
