@@ -21,7 +21,7 @@ FLOORS = [
     *("reference", "backends", "bandwidth", "ops", "mmd", "two_sample"),
     *("training", "exact", "source_model", "models"),
     *("align.pencil", "align.base", "align.moments", "align.components", "align.pipeline", "align"),
-    *("transfer", "candidates", "model_file", "persist"),
+    *("tuning", "transfer", "candidates", "model_file", "persist"),
     *("verdict", "report", "plot", "result", "folders", "datasets", "labels", "job", "demo"),
     *("cli", "__main__", "__init__"),
 ]

@@ -242,6 +242,15 @@ def test_an_inverse_scaling_rate_takes_smaller_steps():
     assert falling.loss_curve_[-1] > constant.loss_curve_[-1]
 
 
+@pytest.mark.filterwarnings(UNSETTLED)
+@pytest.mark.parametrize("learning_rate", ["invscaling", "adaptive"])
+def test_adam_follows_no_schedule_as_in_scikit_learn(learning_rate):
+    X, y = iris()
+    constant = im.MLPSourceClassifier((10,), learning_rate_init=0.5, tol=0.1, random_state=0).fit(X, y)
+    other = clone(constant).set_params(learning_rate=learning_rate).fit(X, y)
+    assert other.loss_curve_ == constant.loss_curve_
+
+
 # -- against scikit-learn --
 
 
@@ -554,6 +563,15 @@ def test_weights_need_the_exact_solver():
     X, y = iris()
     with pytest.raises(ValueError, match=r"sample_weight needs solver=\"exact\", got solver='adam'"):
         im.LinearSourceClassifier(solver="adam").fit(X, y, sample_weight=np.ones(len(X)))
+
+
+@pytest.mark.parametrize("trainable", [[False] * 4, [True], []], ids=str)
+def test_tuning_needs_something_to_train(trainable):
+    X, y = iris()
+    with pytest.warns(ConvergenceWarning):
+        model = im.MLPSourceClassifier((3,), max_iter=2, random_state=0).fit(X, y)
+    with pytest.raises(ValueError, match="trainable must be 4 booleans, at least one of them true, got"):
+        model.tune(X, y, trainable=trainable)
 
 
 def test_other_widths_and_models_that_are_not_fitted_are_refused():

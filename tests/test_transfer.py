@@ -324,6 +324,24 @@ def test_names_of_columns_are_kept_and_checked():
 
 
 @pytest.mark.parametrize("mode", MODES)
+def test_names_of_a_source_fitted_on_a_table_serve_the_whole_transfer(mode):
+    """Warnings are errors: the model inside is not asked again for the names."""
+    pandas = pytest.importorskip("pandas")
+    X, y, X_target, y_target = domains()
+    names = ["a", "b", "c", "d"]
+    source, target = (pandas.DataFrame(rows, columns=names) for rows in (X, X_target))
+    model = clone(CLASSIFIER).fit(source, y)
+    tuned = im.fine_tune(model, target, y_target, mode=mode, X=source, y=y)
+    transfer = im.TransferClassifier(model, mode=mode).fit(source, y, target, y_target)
+    for fitted in (tuned, transfer):
+        assert fitted.feature_names_in_.tolist() == names
+        assert fitted.predict(target).shape == (len(target),)
+    assert model.feature_names_in_.tolist() == names
+    with pytest.raises(ValueError, match="feature names"):
+        im.fine_tune(model, target[["b", "a", "c", "d"]], y_target, mode=mode, joint=False)
+
+
+@pytest.mark.parametrize("mode", MODES)
 def test_a_fitted_transfer_is_fine_tuned_behind_its_alignment(mode):
     X, y, X_target, y_target = domains(60)
     align = im.MeanDiscrepancy(keep="rest")
@@ -414,6 +432,14 @@ def test_bad_target_rows_are_refused_by_name(mode, change, message):
         im.fine_tune(model, *change(X_target, y_target), mode=mode, joint=False)
 
 
+@pytest.mark.parametrize("mode", MODES)
+def test_source_labels_that_the_model_does_not_know_are_refused(mode):
+    X, y, X_target, y_target = domains()
+    model = clone(CLASSIFIER).fit(X, y)
+    with pytest.raises(ValueError, match=r"y must hold the labels of the model.* got \[3\] more"):
+        im.fine_tune(model, X_target, y_target, mode=mode, X=X, y=y + 1)
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -442,8 +468,9 @@ def test_models_of_another_kind_are_refused():
         (LogisticRegression(), r"source must be a LinearSource.* got LogisticRegression"),
         (REGRESSOR, "TransferClassifier cannot tune a MLPSourceRegressor"),
     ):
-        with pytest.raises(TypeError, match=message):
-            im.TransferClassifier(source).fit(X, y, X_target, y_target)
+        for options in ({}, {"mode": "features", "align": im.CORAL()}):
+            with pytest.raises(TypeError, match=message):
+                im.TransferClassifier(source, **options).fit(X, y, X_target, y_target)
     with pytest.raises(TypeError, match="the target model must be a classifier, got Ridge"):
         im.TransferClassifier(CLASSIFIER, mode="features", model=Ridge()).fit(X, y, X_target, y_target)
 

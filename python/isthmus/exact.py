@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 
 import numpy as np
-from scipy.linalg import qr, svd
+from scipy.linalg import svd
 from scipy.optimize import minimize
 from sklearn.exceptions import ConvergenceWarning
 
@@ -54,15 +54,15 @@ def minimise(network: Network, X: Array, y: Array, weights: Array, l2: float) ->
 def _ridge(start: Network, X: Array, y: Array, weights: Array, l2: float) -> tuple[Array, Array, int]:
     mean = weights @ y / weights.sum()
     rows = np.column_stack([X, y - mean]) * np.sqrt(weights)[:, None]
-    (triangle,) = qr(rows, mode="r", overwrite_a=True)
-    left, sizes, right = _singular(triangle[:, :-1], l2)
+    triangle = _triangle(rows)
+    left, sizes, right = _singular(triangle[:, :-1], len(X), l2)
     coef = right.T @ (sizes / (sizes**2 + l2) * (left.T @ triangle[:, -1]))
     return coef[:, None], np.array([mean]), 1
 
 
 def _logistic(start: Network, X: Array, y: Array, weights: Array, l2: float) -> tuple[Array, Array, int]:
     # In singular vectors over sqrt(s^2 / 4 + l2) the Hessian is near the identity: p (1 - p) <= 1 / 4.
-    _, sizes, right = _singular(qr(X * np.sqrt(weights)[:, None], mode="r", overwrite_a=True)[0], l2)
+    _, sizes, right = _singular(_triangle(X * np.sqrt(weights)[:, None]), len(X), l2)
     damping = np.sqrt(sizes**2 / 4.0 + l2)[:, None]
     basis = right.T / damping.T
     X = X @ basis
@@ -95,8 +95,17 @@ def _logistic(start: Network, X: Array, y: Array, weights: Array, l2: float) -> 
     return basis @ found.x[: -shape[1]].reshape(shape), found.x[-shape[1] :], max(1, int(found.nit))
 
 
-def _singular(rows: Array, l2: float) -> tuple[Array, Array, Array]:
-    """Singular vectors and values; without a penalty only those that rounding cannot have made."""
-    left, sizes, right = svd(rows, full_matrices=False)
-    keep = sizes > (0.0 if l2 > 0.0 else max(rows.shape) * np.finfo(np.float64).eps * sizes.max())
+def _triangle(rows: Array) -> Array:
+    """R of rows = QR, of shape (min(n, d), d)."""
+    return np.asarray(np.linalg.qr(rows, mode="r"))
+
+
+def _singular(triangle: Array, n_rows: int, l2: float) -> tuple[Array, Array, Array]:
+    """Singular vectors and values of n rows by the triangle of their QR decomposition.
+
+    Without a penalty only those that rounding cannot have made.
+    """
+    left, sizes, right = svd(triangle, full_matrices=False)
+    rounding = max(n_rows, triangle.shape[1]) * np.finfo(np.float64).eps * sizes.max()
+    keep = sizes > (0.0 if l2 > 0.0 else rounding)
     return left[:, keep], sizes[keep], right[keep]

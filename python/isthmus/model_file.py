@@ -23,7 +23,7 @@ from .errors import ModelFileError
 __all__ = ["read", "write"]
 
 ENTRY = "isthmus"  # of the metadata: the document. The only one, since safetensors does not order them
-MAX_HEADER = 1 << 24  # bytes; parsed JSON is many times its text
+MAX_HEADER = 1 << 22  # bytes; parsed JSON can take 30 times its text
 DTYPES = {
     "BOOL": np.dtype(np.bool_),
     "U8": np.dtype("u1"),
@@ -60,7 +60,7 @@ def write(
         raise ValueError(
             f"the model's names, labels and parameters must fit in {MAX_HEADER} bytes, got {len(text)}"
         )
-    draft = target.with_name(f".{target.name}.{secrets.token_hex(8)}.tmp")
+    draft = target.with_name(f".isthmus-{secrets.token_hex(8)}.tmp")
     try:
         with open(draft, "xb") as file:
             file.write(content)
@@ -83,7 +83,7 @@ def read(path: str | os.PathLike[str]) -> tuple[dict[str, Any], dict[str, Array]
     """The document and the tensors of a file that `write` made.
 
     The file is opened once, no tensor is allocated before the header agrees with the file's size, and memory
-    stays near that size. Raises ModelFileError for anything else than such a file.
+    stays near that size, besides the parsed header. Raises ModelFileError for anything else than such a file.
     """
     with _opened(path) as (file, size):
         header = _header(file, size)
@@ -123,7 +123,7 @@ def _parse(text: str) -> dict[str, Any]:
 
 @contextlib.contextmanager
 def _opened(path: str | os.PathLike[str]) -> Iterator[tuple[BufferedReader, int]]:
-    """The file and its size; every ModelFileError raised inside gets the path in front."""
+    """The file and its size; what is wrong inside becomes a ModelFileError with the path in front."""
     flags = (
         os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
     )
@@ -144,6 +144,8 @@ def _opened(path: str | os.PathLike[str]) -> Iterator[tuple[BufferedReader, int]
             yield file, status.st_size
     except ModelFileError as error:
         raise ModelFileError(f"{os.fspath(path)}: {error}") from error.__cause__
+    except (ValueError, RecursionError) as error:  # a shape numpy refuses, a name that is no text
+        raise ModelFileError(f"{os.fspath(path)}: the file is damaged: {error}") from error
 
 
 def _header(file: BufferedReader, size: int) -> dict[str, Any]:
@@ -174,7 +176,8 @@ def _places(header: Mapping[str, Any], n_bytes: int) -> dict[str, tuple[np.dtype
             raise ModelFileError(f"tensor {name!r} must have a shape and two offsets of whole numbers")
         found.append((*offsets, name, DTYPES[kind], tuple(shape)))
     end = 0
-    for first, last, name, dtype, shape in sorted(found, key=lambda place: place[:3]):
+    found.sort(key=lambda place: place[:3])
+    for first, last, name, dtype, shape in found:
         count = dtype.itemsize
         for length in shape:
             count *= length
@@ -183,7 +186,7 @@ def _places(header: Mapping[str, Any], n_bytes: int) -> dict[str, tuple[np.dtype
         end = last
     if end != n_bytes:
         raise ModelFileError(f"the tensors take {end} bytes, the file holds {n_bytes}")
-    return {name: (dtype, shape) for _, _, name, dtype, shape in sorted(found, key=lambda place: place[:3])}
+    return {name: (dtype, shape) for _, _, name, dtype, shape in found}
 
 
 def _naturals(values: Any) -> bool:

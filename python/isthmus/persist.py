@@ -5,9 +5,7 @@ from __future__ import annotations
 import inspect
 import os
 import re
-import warnings
 from collections.abc import Callable, Mapping
-from importlib import metadata
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -23,7 +21,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.svm import LinearSVC
 from sklearn.utils.validation import check_is_fitted
 
-from . import align, kernels, model_file, models
+from . import __version__, align, kernels, model_file, models
 from .align.base import Aligner
 from .arrays import Array
 from .errors import ModelFileError
@@ -54,8 +52,16 @@ CLASSES: dict[str, type[Any]] = {
     if isinstance(kind, type) and issubclass(kind, BaseEstimator)
 }
 NEIGHBOURS = (KNeighborsClassifier, KNeighborsRegressor)  # kept as training rows, fitted again by `load`
+# Most axes of the arrays that prediction adds or multiplies: with one more a small file could ask for an
+# outer product of any size. Those of the networks are checked layer by layer.
+MOST_AXES = {
+    **dict.fromkeys(("mean_", "scale_", "var_", "explained_variance_", "intercept_"), 1),
+    **dict.fromkeys(("mean_source_", "mean_target_"), 1),
+    **dict.fromkeys(("coef_", "components_", "map_", "directions_", "projection_", "X_fit_"), 2),
+}
+NAMES = "feature_names_in_"
 _FITTED = re.compile(r"[a-zA-Z][a-zA-Z0-9_]*_|_n_features_out")
-MAX_TEXT = 1 << 26  # bytes of one text array: its entries all have the width of the longest
+MAX_TEXT = 1 << 24  # bytes of one text array: its entries all have the width of the longest
 MAX_BLIND = 1_000_000  # features a model without any array may claim
 
 
@@ -90,7 +96,7 @@ def save(model: Any, path: str | os.PathLike[str]) -> None:
         if not same or any(writer.tensors[k].tobytes() != again.tensors[k].tobytes() for k in writer.tensors):
             raise OSError(f"{path}: the model read back from the file differs from the one written")
 
-    versions = {"isthmus": metadata.version("isthmus"), "scikit-learn": sklearn.__version__}
+    versions = {"isthmus": __version__, "scikit-learn": sklearn.__version__}
     document = {"format_version": FORMAT_VERSION, "versions": versions, "model": tree}
     model_file.write(path, document, writer.tensors, compare)
 
@@ -104,7 +110,8 @@ def load(path: str | os.PathLike[str]) -> Any:
     ModelFileError : anything but a complete model file of a version known here: truncated or changed, a
         pickle, a link or a folder, an unknown class or parameter, shapes that do not fit together.
 
-    Cost: reads the file once; memory near its size (nearest-neighbour models build their search tree again).
+    Cost: reads the file once; memory near its size (nearest-neighbour models build their search tree again),
+    besides the JSON of the header, which a hostile file can blow up to about 150 MB.
     """
     document, tensors = model_file.read(path)
     try:
@@ -114,6 +121,7 @@ def load(path: str | os.PathLike[str]) -> Any:
             )
         reader = _Reader(tensors)
         model = reader.value(document["model"])
+        reader.give_names()
         if reader.tensors:
             raise ModelFileError(f"the tensors {sorted(reader.tensors)} belong to no parameter")
         if type(model) not in CLASSES.values():
@@ -187,15 +195,12 @@ class _Writer:
             raise TypeError(f"{where}.memory must be None, got {params['memory']!r}")
         found: dict[str, Any] = {"class": type(model).__name__}
         found["params"] = {name: self.value(value, f"{where}.{name}") for name, value in params.items()}
+        fitted = {name: v for name, v in vars(model).items() if name not in params}
         if isinstance(model, NEIGHBOURS):
-            if hasattr(model, "_fit_X"):
-                labels = model._y if isinstance(model, KNeighborsRegressor) else model.classes_[model._y]
-                found["rows"] = self.value(model._fit_X, f"{where}.rows")
-                found["labels"] = self.value(labels, f"{where}.labels")
-            return found
-        fitted = {
-            name: v for name, v in vars(model).items() if name not in params and _FITTED.fullmatch(name)
-        }
+            kept = {"rows": "_fit_X", "labels": "_y", "classes_": "classes_", NAMES: NAMES}
+            fitted = {name: fitted[key] for name, key in kept.items() if key in fitted}
+        else:
+            fitted = {name: v for name, v in sorted(fitted.items()) if _FITTED.fullmatch(name)}
         found["fitted"] = {name: self.value(value, f"{where}.{name}") for name, value in fitted.items()}
         return found
 
@@ -206,6 +211,14 @@ class _Reader:
     def __init__(self, tensors: dict[str, Array]) -> None:
         self.tensors = dict(tensors)
         self.most_features = max(MAX_BLIND, sum(array.size for array in tensors.values()))
+        self.names: list[tuple[Any, Any]] = []  # models with the names of their columns
+
+    def give_names(self) -> None:
+        """Hand out the names of columns, after the last row without names went through the models."""
+        for model, names in self.names:
+            if not isinstance(names, np.ndarray) or names.shape != (model.n_features_in_,):
+                raise ModelFileError(f"{NAMES} must name {model.n_features_in_} features, got {names!r:.50}")
+            setattr(model, NAMES, names)
 
     def value(self, value: Any) -> Any:
         if isinstance(value, list):
@@ -263,15 +276,19 @@ class _Reader:
         if params.get("n_jobs") is not None or params.get("memory") is not None:
             raise ModelFileError(f"n_jobs and memory of {kind.__name__} must be null")
         model = kind(**params)
-        if kind in NEIGHBOURS:
-            if found.keys() == {"class", "params", "rows", "labels"}:
-                model.fit(self.value(found["rows"]), self.value(found["labels"]))
-                self._try_out(model)
-            return model
-        for name, value in found["fitted"].items():
+        fitted = {name: self.value(value) for name, value in found["fitted"].items()}
+        if NAMES in fitted:
+            self.names.append((model, fitted.pop(NAMES)))
+        if kind in NEIGHBOURS and fitted:
+            model.fit(fitted.pop("rows"), fitted.pop("labels"))
+            if len(fitted.get("classes_", ())) != len(getattr(model, "classes_", ())):
+                raise ModelFileError(f"{kind.__name__} must have a name for each of its classes")
+        for name, value in fitted.items():
             if not _FITTED.fullmatch(name):
                 raise ModelFileError(f"{kind.__name__} cannot have the attribute {name!r}")
-            setattr(model, name, self.value(value))
+            if name in MOST_AXES:
+                _check_axes(name, value)
+            setattr(model, name, value)
         _check_shapes(model)
         self._try_out(model)
         return model
@@ -286,8 +303,7 @@ class _Reader:
         if not isinstance(width, int) or not 1 <= width <= self.most_features:
             raise ModelFileError(f"n_features_in_ must be a number of features, got {width!r}")
         row = np.zeros((1, width))
-        with warnings.catch_warnings(), np.errstate(all="ignore"):
-            warnings.simplefilter("ignore")
+        with np.errstate(all="ignore"):
             if isinstance(model, Aligner):
                 model.transform(row, domain="source")
             (model.predict if hasattr(model, "predict") else model.transform)(row)
@@ -309,6 +325,14 @@ def _shaped(array: Array, shape: Any) -> Array:
     if not all(isinstance(length, int) and length >= 0 for length in shape):
         raise ModelFileError(f"a shape must hold whole numbers, got {shape}")
     return array.reshape(shape)
+
+
+def _check_axes(name: str, value: Any) -> None:
+    array = np.asarray(value) if isinstance(value, np.generic | int | float) else value
+    if array is not None and not (isinstance(array, np.ndarray) and array.dtype.kind in "biuf"):
+        raise ModelFileError(f"{name} must be an array of numbers, got {type(value).__name__}")
+    if array is not None and array.ndim > MOST_AXES[name]:
+        raise ModelFileError(f"{name} must have at most {MOST_AXES[name]} axes, got shape {array.shape}")
 
 
 def _check_shapes(model: Any) -> None:

@@ -124,7 +124,8 @@ class SourceModel(BaseEstimator):  # type: ignore[misc]
 
         Raises
         ------
-        ValueError : widths or lengths that disagree, values that are not finite, labels new to the model.
+        ValueError : widths or lengths that disagree, other feature names, values that are not finite, labels
+            new to the model, nothing to train.
         TrainingDivergedError : the loss is no longer finite; the best parameters are back in place.
         """
         check_is_fitted(self)
@@ -134,6 +135,11 @@ class SourceModel(BaseEstimator):  # type: ignore[misc]
             if value is not None
         }
         _check_parameters({**self.get_params(deep=False), **changes}, self._solvers)
+        n_arrays = 2 * len(self.coefs_)
+        if trainable is not None and (len(trainable) != n_arrays or not any(trainable)):
+            raise ValueError(
+                f"trainable must be {n_arrays} booleans, at least one of them true, got {list(trainable)}"
+            )
         rows = self._rows(X_target, "X_target")
         terms = [Term(rows, self._encode(y_target, "y_target", "X_target", rows))]
         if X is not None:
@@ -231,7 +237,7 @@ class SourceModel(BaseEstimator):  # type: ignore[misc]
         return history
 
     def _hold_out(self, term: Term, rng: np.random.Generator) -> tuple[Array, Array] | None:
-        """Rows to train on and rows to score, every class in both; None, with a warning, if impossible."""
+        """Rows to train on and rows to score, classes in proportion; None, with a warning, if impossible."""
         n_held = max(1, round(self.validation_fraction * len(term.X)))
         counts = np.unique(term.y, return_counts=True)[1] if is_classifier(self) else np.array([2, 2])
         smallest, needed = int(counts.min()), len(counts)
@@ -263,6 +269,8 @@ class SourceModel(BaseEstimator):  # type: ignore[misc]
         if name == "X":
             rows = validate_data(self, X, reset=False, dtype=dtype, ensure_all_finite=False)
         else:
+            if hasattr(self, "feature_names_in_") and hasattr(X, "columns"):
+                validate_data(self, X, reset=False, skip_check_array=True)
             rows = check_array(X, dtype=dtype, ensure_all_finite=False, input_name=name)
             if rows.shape[1] != self.n_features_in_:
                 raise ValueError(

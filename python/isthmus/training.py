@@ -155,6 +155,8 @@ def train(
     streams = [_batches(len(term.X), settings, rng) for term in terms]
     n_steps = max(math.ceil(len(term.X) / settings.rows_per_step(len(term.X))) for term in terms)
     n_rows = max(len(term.X) for term in terms)
+    # As in scikit-learn, only plain descent follows a schedule: Adam adapts its steps itself.
+    schedule = settings.learning_rate if settings.solver == "sgd" else "constant"
     history = History()
     best = [array.copy() for array in moving]
     best_value = -math.inf  # the score held out, or minus the objective
@@ -198,12 +200,12 @@ def train(
             best_value = value
             _restore(best, moving)
         if since_best > settings.n_iter_no_change:
-            if settings.learning_rate != "adaptive" or optimiser.rate / 5.0 <= SLOWEST_RATE:
+            if schedule != "adaptive" or optimiser.rate / 5.0 <= SLOWEST_RATE:
                 history.converged = True
                 break
             optimiser.rate /= 5.0
             since_best = 0
-        if settings.learning_rate == "invscaling":
+        if schedule == "invscaling":
             optimiser.rate = settings.learning_rate_init / (epoch * n_rows + 1) ** settings.power_t
     if validate is not None:
         _restore(moving, best)

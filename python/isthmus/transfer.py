@@ -20,11 +20,9 @@ from .arrays import Array, check_finite
 from .errors import NoTargetWarning
 from .models import MLPSourceClassifier, MLPSourceRegressor
 from .source_model import Freeze, SourceModel
+from .tuning import Rows, check_label_sets, check_mode, checked_labels, for_arrays, tuned
 
 __all__ = ["TransferClassifier", "TransferRegressor", "fine_tune"]
-
-MODES = ("full", "partial", "features")
-Rows = tuple[Any, Any]  # rows (n, d) of one domain and their labels (n,)
 
 
 def fine_tune(
@@ -72,7 +70,7 @@ def fine_tune(
         differ, a pattern that matches no layer, or nothing left to train.
     TrainingDivergedError : the loss is no longer finite.
     """
-    _check_mode(mode, freeze, target_model, "target_model")
+    check_mode(mode, freeze, target_model, "target_model")
     last = model.steps[-1][1] if isinstance(model, Pipeline) else model
     if not isinstance(last, SourceModel | _Transfer):
         raise TypeError(
@@ -87,17 +85,19 @@ def fine_tune(
     if mode == "full" and joint and X is None:
         raise ValueError('mode="full" with joint=True minimises both losses: pass X, y or joint=False')
     if is_classifier(last):
-        _check_labels(last.classes_, y_target, "the model", "y_target")
+        check_label_sets(last.classes_, y_target, "the model", "y_target")
     overrides = {"max_iter": max_iter, "learning_rate_init": learning_rate_init, "random_state": random_state}
     target, source = (X_target, y_target), None if X is None or not joint else (X, y)
+    if source is not None and is_classifier(last):
+        check_label_sets(last.classes_, y, "the model", "y", subset=True)
     if not isinstance(model, Pipeline):
         return _fine_tuned(model, mode, target, source, freeze, target_model, overrides)
-    tuned = deepcopy(model)
     target = (_through(model, X_target, "target"), y_target)
     source = None if source is None else (_through(model, X, "source"), y)
+    pipeline = deepcopy(model)
     end = _fine_tuned(last, mode, target, source, freeze, target_model, overrides)
-    tuned.steps[-1] = (model.steps[-1][0], end)
-    return tuned
+    pipeline.steps[-1] = (model.steps[-1][0], end)
+    return pipeline
 
 
 class _Transfer(BaseEstimator):  # type: ignore[misc]
@@ -156,7 +156,7 @@ class _Transfer(BaseEstimator):  # type: ignore[misc]
             are unlabelled, the labelled ones may miss classes).
         TrainingDivergedError : the loss is no longer finite.
         """
-        _check_mode(self.mode, self.freeze, self.model, "model")
+        check_mode(self.mode, self.freeze, self.model, "model")
         rows = check_rows(self, X, reset=True)
         targets = None if X_target is None else check_target_rows(self, X_target, rows)
         X, y, X_target, y_target, labelled = split_domains(
@@ -186,7 +186,7 @@ class _Transfer(BaseEstimator):  # type: ignore[misc]
                 self.align_ = clone(self.align).fit(X, y, X_target, y_target, **known)
         y_target = plain_labels(y_target[labelled]) if y_target is not None and labelled.any() else None
         if y_target is not None and is_classifier(self):
-            _check_labels(classes, y_target, "y", "y_target", subset=not labelled.all())
+            check_label_sets(classes, y_target, "y", "y_target", subset=not labelled.all())
         source = (self._moved(X, "source"), y)
         target = None if y_target is None else (self._moved(X_target[labelled], "target"), y_target)
         self.mode_, self.n_labelled_ = self.mode, int(labelled.sum())
@@ -197,7 +197,7 @@ class _Transfer(BaseEstimator):  # type: ignore[misc]
         if target is not None:
             joined = source if self.joint else None
             overrides = {"random_state": self.random_state}
-            self.model_ = _tune(self.source_, target, joined, self.mode, self.freeze, overrides)
+            self.model_ = tuned(self.source_, target, joined, self.mode, self.freeze, overrides)
         if is_classifier(self):
             self.classes_ = self.model_.classes_
         return self
@@ -237,9 +237,9 @@ class _Transfer(BaseEstimator):  # type: ignore[misc]
     def _source_model(self, Z: Array, y: Array) -> Any:
         """The source model on the rows Z: trained here, or a copy of the user's."""
         source = self.source
-        if self.mode == "features" and self.align is not None and not isinstance(source, SourceModel):
-            return None
         if source is None:
+            if self.mode == "features" and self.align is not None:
+                return None
             kind = MLPSourceClassifier if is_classifier(self) else MLPSourceRegressor
             return kind(random_state=self.random_state).fit(Z, y)
         if not isinstance(source, SourceModel):
@@ -257,8 +257,8 @@ class _Transfer(BaseEstimator):  # type: ignore[misc]
                 f"{'columns of X' if self.align_ is None else 'aligned columns'}"
             )
         if is_classifier(self):
-            _check_labels(source.classes_, y, "source", "y")
-        return deepcopy(source)
+            check_label_sets(source.classes_, y, "source", "y")
+        return for_arrays(source)
 
     def _tuned(
         self,
@@ -270,21 +270,21 @@ class _Transfer(BaseEstimator):  # type: ignore[misc]
         overrides: dict[str, Any],
     ) -> Self:
         """A copy fitted to further target rows, behind the same alignment."""
-        tuned = deepcopy(self)
-        tuned.n_labelled_ = len(target[1])
+        further = deepcopy(self)
+        further.n_labelled_ = len(target[1])
         target = (self._aligned(target[0], "target"), target[1])
         source = None if source is None else (self._aligned(source[0], "source"), source[1])
         if mode != "features":
             if self.mode_ == "features":
                 found = type(self.model_).__name__
                 raise ValueError(f'mode="{mode}" needs a model that predicts by a source model, got {found}')
-            tuned.model_ = _tune(self.model_, target, source, mode, freeze, overrides)
-            return tuned
+            further.model_ = tuned(self.model_, target, source, mode, freeze, overrides)
+            return further
         if self.mode_ != "features":
-            tuned.source_, tuned.mode_ = tuned.model_, mode
+            further.source_, further.mode_ = further.model_, mode
         elif target_model is None:
             target_model = self.model_
-        return tuned._fit_head(target_model, source, target)
+        return further._fit_head(target_model, source, target)
 
     def _fit_head(self, model: Any, source: Rows | None, target: Rows | None) -> Self:
         """Fit the target model on the features of the source's rows, the target's, or both."""
@@ -297,7 +297,7 @@ class _Transfer(BaseEstimator):  # type: ignore[misc]
         for name, part in (("X", source), ("X_target", target)):
             if part is not None:
                 features = part[0] if self.source_ is None else self.source_.features(part[0])
-                parts.append((features, _labels(part[1], name, len(features))))
+                parts.append((features, checked_labels(part[1], name, len(features))))
         Z, y = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
         self.model_ = clone(model)
         if len(parts) == 2 and has_fit_parameter(model, "sample_weight"):
@@ -366,15 +366,19 @@ def _fine_tuned(
     if isinstance(model, _Transfer):
         return model._tuned(mode, target, source, freeze, target_model, overrides)
     if mode != "features":
-        return _tune(model, target, source, mode, freeze, overrides)
+        return tuned(model, target, source, mode, freeze, overrides)
     shell: Any = (TransferClassifier if is_classifier(model) else TransferRegressor)(
         model, mode=mode, model=target_model
     )
-    shell.align_, shell.source_, shell.mode_ = None, deepcopy(model), mode
+    shell.align_, shell.source_, shell.mode_ = None, for_arrays(model), mode
     shell.n_labelled_, shell.n_features_in_ = len(target[1]), model.n_features_in_
     if hasattr(model, "feature_names_in_"):
         shell.feature_names_in_ = model.feature_names_in_
-    return shell._fit_head(target_model, source, target)
+    parts = (
+        None if rows is None else (check_rows(shell, rows[0], reset=False), rows[1])
+        for rows in (source, target)
+    )
+    return shell._fit_head(target_model, *parts)
 
 
 def _through(pipeline: Pipeline, X: Any, domain: str) -> Any:
@@ -385,46 +389,3 @@ def _through(pipeline: Pipeline, X: Any, domain: str) -> Any:
         elif step is not None and step != "passthrough":
             X = step.transform(X)
     return X
-
-
-def _tune(
-    model: SourceModel,
-    target: Rows,
-    source: Rows | None,
-    mode: str,
-    freeze: Freeze,
-    overrides: dict[str, Any],
-) -> SourceModel:
-    X, y = (None, None) if source is None or mode == "partial" else source
-    mask = model.trainable(freeze) if mode == "partial" else None
-    return deepcopy(model).tune(*target, X=X, y=y, trainable=mask, **overrides)
-
-
-def _check_mode(mode: str, freeze: Freeze, model: Any, model_name: str) -> None:
-    if mode not in MODES:
-        raise ValueError(f"mode must be one of {', '.join(map(repr, MODES))}, got {mode!r}")
-    if freeze is not None and mode != "partial":
-        raise ValueError(f'freeze needs mode="partial", got mode={mode!r}')
-    if model is not None and mode != "features":
-        raise ValueError(f'{model_name} needs mode="features", got mode={mode!r}')
-
-
-def _labels(y: Any, of: str, n_rows: int) -> Array:
-    name = "y" if of == "X" else "y_target"
-    labels = column_or_1d(y)
-    if labels.dtype.kind == "f":
-        check_finite(labels, name)
-    if len(labels) != n_rows:
-        raise ValueError(f"{name} must have one label per row of {of}, {n_rows}, got {len(labels)}")
-    return np.asarray(labels)
-
-
-def _check_labels(known: Array, y: Any, of: str, name: str, *, subset: bool = False) -> None:
-    """The label sets must be the same; with `subset`, `y` may miss some of `known`."""
-    found = set(np.unique(column_or_1d(y)).tolist())
-    expected = set(known.tolist())
-    if found - expected or (not subset and expected - found):
-        new, missing = sorted(found - expected, key=str), sorted(expected - found, key=str)
-        differences = [f"{new} more"] * bool(new) + [f"{missing} missing"] * bool(missing)
-        listed = sorted(expected, key=str)
-        raise ValueError(f"{name} must hold the labels of {of}, {listed}, got {' and '.join(differences)}")

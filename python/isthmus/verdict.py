@@ -14,7 +14,7 @@ __all__ = ["Verdict", "bootstrap_interval", "paired_bootstrap", "score", "score_
 Label = Literal["helped", "hurt", "neutral", "not enough labels", "unknown"]
 
 MIN_LABELLED = 10  # labelled target rows below which no verdict is given
-_CHUNK = 4_000_000  # resampled indices held at a time: 32 MB
+_CHUNK = 1_000_000  # resampled indices held at a time: 8 MB, and as much for each of 3 arrays of values
 
 
 @dataclass(frozen=True)
