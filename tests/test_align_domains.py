@@ -180,6 +180,28 @@ def test_half_precision_is_computed_as_float32():
     )
 
 
+@pytest.mark.parametrize("dtype", ["<f4", ">f4", "<f8", ">f8"])
+@pytest.mark.parametrize("order", ["C", "F"])
+def test_byte_order_and_layout_of_the_rows_change_nothing(dtype, order):
+    native = dtype.replace(">", "<")
+    expected = im.CORAL().fit_transform(X.astype(native), None, X_TARGET.astype(native))
+    Z = im.CORAL().fit_transform(X.astype(dtype, order), None, X_TARGET.astype(dtype, order))
+    np.testing.assert_array_equal(Z, expected)
+    assert Z.dtype == np.dtype(native)
+
+
+@pytest.mark.parametrize("labels", [[1, 0, 1, "?"], [1, 0, 1, None], np.array([1, 0, 1, "?"], dtype=object)])
+def test_numbers_stay_numbers_beside_the_text_of_rows_left_out(labels):
+    split = split_domains(np.zeros((4, 2)), labels, sample_domain=np.array([0, 0, 0, -1]))
+    assert split.y_source.tolist() == [1, 0, 1] and split.y_source.dtype.kind == "i"
+
+
+def test_labels_of_mixed_kinds_are_not_turned_into_text():
+    labels = np.array([1, "a", 1, None], dtype=object)
+    split = split_domains(np.zeros((4, 2)), labels, sample_domain=np.array([0, 0, 0, -1]))
+    assert split.y_source.tolist() == [1, "a", 1]
+
+
 def test_split_keeps_the_order_of_rows_in_each_domain():
     domain = np.array([-1, 0, 2, -3, 0])
     rows, y = np.arange(10.0).reshape(5, 2), np.array(["t", "a", "b", None, "c"], dtype=object)

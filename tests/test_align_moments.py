@@ -1,5 +1,7 @@
 """CORAL and MeanDiscrepancy: what the moments of the moved rows must be."""
 
+import tracemalloc
+
 import isthmus as im
 import numpy as np
 import pytest
@@ -94,10 +96,29 @@ def test_constant_column_needs_no_warning_with_the_published_ridge():
     assert im.CORAL().fit(X, None, X_target).ridge_ == 1.0
 
 
-@pytest.mark.parametrize("ridge", [-1.0, float("nan"), float("inf")])
+@pytest.mark.parametrize("ridge", [-1.0, float("nan"), float("inf"), "1", None])
 def test_ridge_must_be_a_number_of_at_least_zero(ridge):
     with pytest.raises(ValueError, match="ridge must be a number >= 0"):
         im.CORAL(ridge=ridge).fit(*two_covariances()[:1], None, two_covariances()[1])
+
+
+def test_rows_whose_squares_overflow_are_refused():
+    X, X_target = two_covariances()
+    with pytest.raises(ValueError, match="scale the columns of X"):
+        im.CORAL().fit(1e200 * X, None, X_target)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_coral_needs_no_second_copy_of_the_rows(dtype):
+    X = np.random.default_rng(0).standard_normal((40_000, 64)).astype(dtype)
+    tracemalloc.start()
+    coral = im.CORAL().fit(X, None, X[::2])
+    peak_of_fit = tracemalloc.get_traced_memory()[1]
+    tracemalloc.reset_peak()
+    coral.transform(X, domain="source")
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak_of_fit < X.nbytes / 2 and peak < 1.5 * X.nbytes
 
 
 def test_without_ridge_constant_rows_are_refused():
@@ -157,6 +178,17 @@ def test_only_labels_declared_known_form_classes():
     some = im.MeanDiscrepancy().fit(X, y, X_target, poisoned, target_labelled=labelled)
     expected = im.MeanDiscrepancy().fit(X, y, X_target[labelled], y_target[labelled])
     np.testing.assert_allclose(some.directions_, expected.directions_, atol=1e-12)
+
+
+def test_many_classes_need_no_matrix_of_classes_by_rows():
+    X = np.random.default_rng(0).standard_normal((3000, 4))
+    y = np.arange(3000) // 2
+    tracemalloc.start()
+    found = im.MeanDiscrepancy().fit(X, y, X + np.arange(1, 5), y)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert found.directions_.shape == (1, 4)
+    assert peak < 8 << 20  # 1500 x 3000 numbers are 34 MiB
 
 
 def test_gaps_of_equal_direction_count_once():

@@ -143,6 +143,19 @@ def test_pipeline_has_only_the_methods_of_its_model():
     assert hasattr(im.make_transfer_pipeline(None, LogisticRegression()), "predict_proba")
 
 
+@pytest.mark.parametrize("form", ["two arrays", "domain numbers"])
+def test_targets_of_a_regressor_form_no_classes(form):
+    X, y, X_target, y_target = rescaled_target()
+    y, y_target = np.round(10 * X[:, 1]), np.round(10 * X_target[:, 1])
+    pipeline = im.make_transfer_pipeline(im.MeanDiscrepancy(), Ridge())
+    if form == "two arrays":
+        pipeline.fit(X, y, X_target, y_target)
+    else:
+        rows, labels, domain = in_one_array(X, y, X_target, y_target)
+        pipeline.fit(rows, labels, sample_domain=domain, target_labelled=domain < 0)
+    assert pipeline.align_.directions_.shape == (1, 10)
+
+
 def test_source_labels_are_needed():
     X, _, X_target, _ = rescaled_target()
     with pytest.raises(ValueError, match="requires y to be passed"):

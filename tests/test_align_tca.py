@@ -51,6 +51,23 @@ def test_residuals_are_those_of_the_dense_pencil(shift):
     assert residuals.max() < 1e-8
 
 
+@pytest.mark.skipif(np.finfo(np.longdouble).eps > 1e-18, reason="long double is double on this machine")
+@pytest.mark.parametrize("seed", range(5))
+def test_fitted_components_have_the_residual_they_report(seed):
+    X, _, X_target, _ = shifted_classes(10.0, seed)
+    tca = im.TCA(n_components=5, kernel=im.Linear()).fit(X, None, X_target)
+    rows, A = np.concatenate([X, X_target]).astype(np.longdouble), tca.components_
+    e = np.repeat(np.array([1, -1]) / np.longdouble(200), 200)
+    f = rows @ (rows.T @ e) / np.sqrt(e @ e)
+    embedded = rows @ (rows.T @ A)
+    left = rows @ (rows.T @ (embedded - embedded.mean(axis=0)))
+    right = tca.eigenvalues_ * (A + np.outer(f, f @ A))
+    residuals = np.sqrt(((left - right) ** 2).sum(axis=0) / (right**2).sum(axis=0))
+    # Rounding A or F once, without care, leaves 1e-9 to 1e-8 here: eps |F|^2 / reg is 4e-8.
+    assert residuals.max() < 5e-10
+    assert tca.residuals_.max() < 5e-10
+
+
 @pytest.mark.parametrize("kernel", KERNELS, ids=KERNEL_IDS)
 def test_order_of_rows_changes_nothing(kernel):
     X, _, X_target, _ = shifted_classes(3.0, 0, n=80)
@@ -229,9 +246,22 @@ def test_krylov_that_may_not_converge_warns_with_its_residual():
     assert tca.residuals_.max() > 1e-8
 
 
-def test_constant_rows_are_refused():
+@pytest.mark.parametrize("value", [0.0, 1.0])
+@pytest.mark.parametrize("solver", ["auto", "dense", "krylov"])
+@pytest.mark.parametrize("kernel", [None, im.Linear(), im.RBF()], ids=["primal", "linear", "rbf"])
+def test_constant_rows_are_refused(kernel, solver, value):
+    if kernel is None and solver == "krylov":
+        pytest.skip("the primal has no Krylov form")
+    tca = im.TCA(kernel=kernel, eigen_solver=solver)
     with pytest.raises(ValueError, match="rows that vary"):
-        im.TCA().fit(np.ones((5, 3)), None, np.ones((4, 3)))
+        tca.fit(np.full((5, 3), value), None, np.full((4, 3), value))
+
+
+@pytest.mark.parametrize("kernel", [None, im.Linear()], ids=["primal", "linear"])
+def test_ridge_lost_beside_the_gap_of_the_means_is_refused(kernel):
+    X, X_target = two_covariances()
+    with pytest.raises(ValueError, match="scale the columns of X or raise reg"):
+        im.TCA(n_components=3, kernel=kernel).fit(1e30 * X, None, 1e30 * X_target)
 
 
 @pytest.mark.parametrize(

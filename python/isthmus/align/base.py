@@ -28,8 +28,6 @@ __all__ = [
     "split_weights",
 ]
 
-FLOATS = (np.float64, np.float32)
-
 
 class Domains(NamedTuple):
     """The two samples of one `fit`, whichever form they came in.
@@ -137,9 +135,18 @@ def source_mask(sample_domain: Any, n_rows: int, name: str = "sample_domain") ->
     return np.asarray(domain >= 0)
 
 
-def plain_labels(y: Array) -> Array:
-    """`y` without an object dtype that only the rows left out had needed (None or text among numbers)."""
-    return np.asarray(y.tolist()) if y.dtype == object and len(y) else y
+def plain_labels(y: Any) -> Array:
+    """`y` without an object dtype, unless it mixes text with other labels: numpy makes text of them all.
+
+    For what is left where the rows left out had needed the object dtype (None or text among numbers).
+    """
+    if isinstance(y, np.ndarray) and y.dtype != object:
+        return y
+    entries = list(y)
+    labels = np.asarray(entries)
+    if labels.dtype.kind == "U" and not all(isinstance(entry, str) for entry in entries):
+        return np.asarray(entries, dtype=object)
+    return labels
 
 
 def check_rows(estimator: Any, X: Any, *, reset: bool) -> Array:
@@ -147,8 +154,7 @@ def check_rows(estimator: Any, X: Any, *, reset: bool) -> Array:
 
     float32 and float64 stay, float16 becomes float32, everything else float64.
     """
-    dtype: Any = np.float32 if getattr(X, "dtype", None) == np.float16 else FLOATS
-    checked = validate_data(estimator, X, reset=reset, dtype=dtype, ensure_all_finite=False)
+    checked = validate_data(estimator, X, reset=reset, dtype=_float_types(X), ensure_all_finite=False)
     return _finite(checked, "X")
 
 
@@ -171,9 +177,15 @@ def check_target_rows(estimator: Any, X_target: Any, X: Array) -> Array:
         )
     if hasattr(X_target, "columns"):
         validate_data(estimator, X_target, reset=False, skip_check_array=True)
-    dtype: Any = np.float32 if getattr(X_target, "dtype", None) == np.float16 else FLOATS
-    checked = check_array(X_target, dtype=dtype, ensure_all_finite=False, input_name="X_target")
-    return _finite(checked, "X_target")
+    options = {"dtype": _float_types(X_target), "ensure_all_finite": False, "input_name": "X_target"}
+    return _finite(check_array(X_target, **options), "X_target")
+
+
+def _float_types(rows: Any) -> Any:
+    """The types that `rows` may keep or take, the byte order of the machine."""
+    dtype = getattr(rows, "dtype", None)
+    narrow = isinstance(dtype, np.dtype) and dtype.kind == "f" and dtype.itemsize <= 4
+    return np.float32 if narrow else (np.float64, np.float32)
 
 
 def _finite(rows: Any, name: str) -> Array:
@@ -186,7 +198,7 @@ def _finite(rows: Any, name: str) -> Array:
 def _labels(y: Any, name: str, rows: str, n_rows: int) -> Array | None:
     if y is None:
         return None
-    labels = np.asarray(y)
+    labels = plain_labels(y) if isinstance(y, list | tuple) else np.asarray(y)
     if labels.ndim == 0 or len(labels) != n_rows:
         raise ValueError(f"{name} must have one label per row of {rows}, {n_rows}, got shape {labels.shape}")
     return labels

@@ -86,6 +86,8 @@ class TCA(Aligner):
         assert domains.X_target is not None
         source, w_source = _with_weight(domains.X_source, source_weight)
         target, w_target = _with_weight(domains.X_target, target_weight)
+        if all((part == source[0]).all() for part in (source, target)):
+            raise ValueError("TCA needs rows that vary, got constant X and X_target")
         data = _Data((source, target), (w_source, w_target))
         self.kernel_ = None if self.kernel is None else bandwidth.resolve(self.kernel, source, target)
         linear = self.kernel_ is None or isinstance(self.kernel_, Linear)
@@ -192,7 +194,9 @@ class TCA(Aligner):
         stored = n <= STORED_ROWS or self.eigen_solver == "dense"
         kernel, rows = self.kernel_, data.rows(np.float64 if stored else data.dtype)
         if stored:
-            matrix = np.asarray(ops.kernel_matrix(rows, kernel=kernel)) * root[:, None] * root
+            matrix = np.asarray(ops.kernel_matrix(rows, kernel=kernel))
+            matrix *= root[:, None]
+            matrix *= root
             if self.eigen_solver == "dense" or (self.eigen_solver == "auto" and small):
                 return pencil.solve_dual(matrix, data.contrasts, root, reg, count)
 

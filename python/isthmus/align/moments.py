@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import warnings
+from numbers import Real
+from typing import Any
 
 import numpy as np
 from scipy import linalg
@@ -10,7 +12,7 @@ from sklearn.utils.multiclass import type_of_target
 
 from ..arrays import Array, check_finite
 from .base import Aligner, Domains, plain_labels
-from .pencil import Moments, group_means, moments, row_blocks
+from .pencil import centred_blocks, moments, weighted_mean
 
 __all__ = ["CORAL", "MeanDiscrepancy"]
 
@@ -38,9 +40,12 @@ class CORAL(Aligner):
         self.ridge = ridge
 
     def _learn(self, domains: Domains, source_weight: Array | None, target_weight: Array | None) -> None:
-        if not 0 <= self.ridge < np.inf:
+        ridge: Any = self.ridge
+        if not isinstance(ridge, Real) or not 0 <= float(ridge) < np.inf:
             raise ValueError(f"ridge must be a number >= 0, got {self.ridge!r}")
-        source, target = _domain_moments(domains, source_weight, target_weight)
+        assert domains.X_target is not None
+        source = moments(domains.X_source, source_weight, dtype=domains.X_source.dtype)
+        target = moments(domains.X_target, target_weight, dtype=domains.X_target.dtype)
         covariances = [part.scatter / part.total for part in (source, target)]
         (value_s, vector_s), (value_t, vector_t) = (
             linalg.eigh(covariance, driver="evd") for covariance in covariances
@@ -67,14 +72,13 @@ class CORAL(Aligner):
     def _map(self, rows: Array, domain: str) -> Array:
         if domain == "target":
             return rows
-        dtype = rows.dtype
         matrix, origin, goal = (
-            part.astype(dtype) for part in (self.map_, self.mean_source_, self.mean_target_)
+            part.astype(rows.dtype) for part in (self.map_, self.mean_source_, self.mean_target_)
         )
         out = np.empty_like(rows, order="C")
         # Centred before the product, in blocks: a large mean costs no digits and no second array.
-        for block in row_blocks(len(rows), rows.shape[1] * dtype.itemsize):
-            np.matmul(rows[block] - origin, matrix, out=out[block])
+        for block, centred in centred_blocks(rows, origin):
+            np.matmul(centred, matrix, out=out[block])
             out[block] += goal
         return out
 
@@ -92,9 +96,10 @@ class MeanDiscrepancy(Aligner):
     Fitted: `directions_` (q, d), orthonormal rows, strongest first; `gaps_` (q,), how far the means lie
     apart along each; `has_target_`. Without target labels q = 1: the gap of the means (0 if there is none).
     With labels of classes on both sides, the singular vectors of the class-wise gaps, as many as their
-    numerical rank. Labels of a continuous quantity form no classes and are left aside.
+    numerical rank. Labels of a continuous quantity (not all whole numbers) form no classes and are left
+    aside.
 
-    Cost: O(C (ns + nt) d) time and O(C (ns + nt)) memory for C classes, C = 1 without target labels.
+    Cost: O(n d + C d min(C, d)) time for n rows and C classes; O(n d) memory, or O(d) without target labels.
     """
 
     def __init__(self, keep: str = "rest") -> None:
@@ -103,9 +108,7 @@ class MeanDiscrepancy(Aligner):
     def _learn(self, domains: Domains, source_weight: Array | None, target_weight: Array | None) -> None:
         if self.keep not in ("rest", "directions"):
             raise ValueError(f"keep must be 'rest' or 'directions', got {self.keep!r}")
-        assert domains.X_target is not None
-        in_source, in_target = _groups(domains, source_weight, target_weight)
-        means = group_means(domains.X_source, in_source), group_means(domains.X_target, in_target)
+        means = _means(domains, source_weight, target_weight)
         gaps = means[0] - means[1]
         _, lengths, directions = linalg.svd(gaps, full_matrices=False)
         # Below this a gap is the rounding of the means themselves.
@@ -125,40 +128,42 @@ class MeanDiscrepancy(Aligner):
         return along if self.keep == "directions" else rows - along @ directions
 
 
-def _domain_moments(
-    domains: Domains, source_weight: Array | None, target_weight: Array | None
-) -> tuple[Moments, Moments]:
-    assert domains.X_target is not None
-    source = moments(domains.X_source, source_weight, dtype=domains.X_source.dtype)
-    return source, moments(domains.X_target, target_weight, dtype=domains.X_target.dtype)
-
-
-def _groups(
-    domains: Domains, source_weight: Array | None, target_weight: Array | None
-) -> tuple[Array, Array]:
-    """Weights (c, ns), (c, nt) of the samples to compare: one pair per class on both sides, or all rows."""
-    assert domains.X_target is not None
-    w_source = np.ones(len(domains.X_source)) if source_weight is None else source_weight
-    w_target = np.ones(len(domains.X_target)) if target_weight is None else target_weight
+def _means(domains: Domains, source_weight: Array | None, target_weight: Array | None) -> tuple[Array, Array]:
+    """Means (c, d) of both domains to compare: of each class labelled on both sides, or of all rows."""
+    X_source, y_source, X_target = domains.X_source, domains.y_source, domains.X_target
+    assert X_target is not None
+    w_source = np.ones(len(X_source)) if source_weight is None else source_weight
+    w_target = np.ones(len(X_target)) if target_weight is None else target_weight
+    whole = weighted_mean(X_source, w_source)[None], weighted_mean(X_target, w_target)[None]
     labelled = domains.target_labelled & (w_target > 0)
     if not labelled.any():
-        return w_source[None], w_target[None]
+        return whole
     assert domains.y_target is not None
-    if domains.y_source is None:
+    if y_source is None:
         raise ValueError("target labels need the labels y of the source beside them, got y=None")
     y_target = plain_labels(domains.y_target[labelled])
-    for name, labels in (("y", domains.y_source), ("y_target", y_target)):
+    for name, labels in (("y", y_source), ("y_target", y_target)):
         if labels.dtype.kind == "f":
             check_finite(labels, name)
-    if type_of_target(domains.y_source).startswith("continuous"):
-        return w_source[None], w_target[None]
-    given = np.unique(domains.y_source[w_source > 0])
-    shared = [label for label in np.unique(y_target) if label in given]
+    if type_of_target(y_source).startswith("continuous"):
+        return whole
+    known = w_source > 0
+    source = _class_means(X_source[known], y_source[known], w_source[known])
+    target = _class_means(X_target[labelled], y_target, w_target[labelled])
+    shared = [label for label in target if label in source]
     if not shared:
         raise ValueError(
-            "no class is labelled on both sides: "
-            f"source {given.tolist()}, target {np.unique(y_target).tolist()}"
+            f"no class is labelled on both sides: source {sorted(source)}, target {sorted(target)}"
         )
-    in_target = np.zeros((len(shared), len(labelled)))
-    in_target[:, labelled] = [(y_target == label) * w_target[labelled] for label in shared]
-    return np.array([(domains.y_source == label) * w_source for label in shared]), in_target
+    return np.array([source[label] for label in shared]), np.array([target[label] for label in shared])
+
+
+def _class_means(rows: Array, labels: Array, weight: Array) -> dict[Any, Array]:
+    """The mean row (d,) of each label, in the order of the labels."""
+    classes, group = np.unique(labels, return_inverse=True)
+    order = np.argsort(group, kind="stable")
+    parts = np.split(order, np.cumsum(np.bincount(group))[:-1])
+    return {
+        label: weighted_mean(rows[part], weight[part])
+        for label, part in zip(classes.tolist(), parts, strict=True)
+    }

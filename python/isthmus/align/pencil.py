@@ -10,7 +10,7 @@ I - s s' / s's, a weight k gives exactly what the row repeated k times gives.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -21,8 +21,8 @@ from ..arrays import Array
 __all__ = [
     "Moments",
     "Solution",
+    "centred_blocks",
     "contrast_norm",
-    "group_means",
     "mean_contrast",
     "metric_solve",
     "metric_times",
@@ -36,10 +36,11 @@ __all__ = [
     "solve_linear_dual",
     "solve_metric",
     "solve_rows",
+    "weighted_mean",
 ]
 
 PATIENCE = 10  # products with K without halving the residual: rounding allows no more
-BLOCK_BYTES = 4 << 20  # rows centred at once: large enough for BLAS, small enough for a shared cache
+BLOCK_BYTES = 2 << 20  # rows centred at once: large enough for BLAS, small enough for a shared cache
 
 
 class Moments(NamedTuple):
@@ -72,13 +73,13 @@ def moments(rows: Array, weight: Array | None = None, *, dtype: Any = np.float64
     unit = np.ones(n, dtype) if weight is None else weight.astype(dtype)
     total = float(n) if weight is None else float(weight.sum())
     blocks = row_blocks(n, d * np.dtype(dtype).itemsize)
-    scatter, rest = np.zeros((d, d)), np.zeros(d)
+    scatter, first, rest = np.zeros((d, d)), np.zeros(d), np.zeros(d)
     with np.errstate(over="ignore", invalid="ignore", under="ignore"):
-        first = sum((unit[block] @ rows[block].astype(dtype, copy=False) for block in blocks), rest)
-        origin = (first / total).astype(dtype)
         for block in blocks:
-            centred = np.subtract(rows[block], origin, dtype=dtype)
-            rest = rest + unit[block] @ centred
+            first += unit[block] @ rows[block].astype(dtype, order="C", copy=False)
+        origin = (first / total).astype(dtype)
+        for block, centred in centred_blocks(rows, origin):
+            rest += unit[block] @ centred
             if weight is not None:
                 centred *= np.sqrt(unit[block])[:, None]
             scatter += centred.T @ centred
@@ -86,6 +87,8 @@ def moments(rows: Array, weight: Array | None = None, *, dtype: Any = np.float64
         return moments(rows, weight)  # squares leave the range of float32
     # `origin` is the mean rounded to dtype; what is missing is known from the centred rows.
     drift = rest / total
+    if not np.isfinite(scatter).all():
+        raise ValueError("the squares of the rows must stay in the range of float64; scale the columns of X")
     return Moments(total, origin + drift, scatter - total * np.outer(drift, drift))
 
 
@@ -95,12 +98,20 @@ def row_blocks(n_rows: int, row_bytes: int) -> list[slice]:
     return [slice(start, min(start + block, n_rows)) for start in range(0, n_rows, block)]
 
 
-def group_means(rows: Array, weights: Array) -> Array:
-    """Weighted means (c, d) of `rows` (n, d), one for each row of `weights` (c, n), in float64."""
-    sums = np.zeros((len(weights), rows.shape[1]))
+def centred_blocks(rows: Array, origin: Array) -> Iterator[tuple[slice, Array]]:
+    """Blocks of `rows` minus `origin` (d,), in the dtype of `origin`: all in one buffer, C order."""
+    blocks = row_blocks(len(rows), origin.nbytes)
+    buffer = np.empty((blocks[0].stop, len(origin)), origin.dtype)
+    for block in blocks:
+        yield block, np.subtract(rows[block], origin, out=buffer[: block.stop - block.start])
+
+
+def weighted_mean(rows: Array, weight: Array) -> Array:
+    """Mean (d,) of `rows` (n, d) in float64, without a float64 copy of them."""
+    total = np.zeros(rows.shape[1])
     for block in row_blocks(len(rows), 8 * rows.shape[1]):
-        sums += weights[:, block] @ rows[block].astype(np.float64, copy=False)
-    return np.asarray(sums / weights.sum(axis=1, keepdims=True))
+        total += weight[block] @ rows[block].astype(np.float64, copy=False)
+    return np.asarray(total / weight.sum())
 
 
 def pooled_scatter(a: Moments, b: Moments) -> Array:
@@ -134,7 +145,8 @@ def metric_solve(factor: Array, reg: float, vectors: Array) -> Array:
 
 def residuals(scatter_times: Array, factor: Array, reg: float, eigenvalues: Array, vectors: Array) -> Array:
     """|S a - w B a| / (w |B a|) per column, `scatter_times` being S a. |S| would hide the small w."""
-    right = eigenvalues * (reg * vectors + factor @ _precise_product(factor, vectors))
+    rounded = factor.astype(np.float64, copy=False)
+    right = eigenvalues * (reg * vectors + rounded @ _precise_product(factor, vectors))
     return np.asarray(np.linalg.norm(scatter_times - right, axis=0) / np.linalg.norm(right, axis=0))
 
 
@@ -150,12 +162,14 @@ def rescale(
     if scaling == "unit":
         length = np.linalg.norm(vectors, axis=0)
     else:
-        length = np.sqrt(np.sum(vectors * metric_times(factor, reg, vectors), axis=0))
+        length = np.sqrt(np.sum(vectors * metric_times(factor.astype(np.float64), reg, vectors), axis=0))
         if scaling == "white":
             length = length * np.sqrt(solution.eigenvalues)
     entries = vectors if root is None else vectors / root[:, None]
     top = entries[np.argmax(np.abs(entries), axis=0), np.arange(vectors.shape[1])]
-    return solution._replace(vectors=vectors * (np.where(top < 0, -1.0, 1.0) / length))
+    scale = np.where(top < 0, -1.0, 1.0) / length
+    goal = _precise_product(factor, vectors) * scale
+    return solution._replace(vectors=_pinned(factor, vectors * scale, goal))
 
 
 def solve_metric(scatter: Array, factor: Array, reg: float, n_components: int) -> Solution:
@@ -180,8 +194,10 @@ def solve_linear_dual(
     """Form (b): the dual of the linear kernel of `rows` (n, d), reduced exactly to size r = rank(rows).
 
     With rows = W D R' (thin) the dual vectors are W alpha, and alpha solves form (a) for G_r = D^2 W'.
-    Returns the solution, vectors (n, k), and F (n, q). `rows` come weighted by `root`. O(n d min(n, d)).
+    Returns the solution, vectors (n, k), and F (n, q) in extended precision. `rows` come weighted by `root`.
+    O(n d min(n, d)).
     """
+    n, d = rows.shape
     w, singular, _ = linalg.svd(rows, full_matrices=False)
     # Directions below the rounding of the largest are noise; G_r has the square of these numbers.
     rank = int(np.sum(singular > singular[0] * np.finfo(float).eps * max(rows.shape)))
@@ -192,8 +208,12 @@ def solve_linear_dual(
     small = spread.T @ spread
     values, alpha = _leading(small, small_factor, reg, min(n_components, rank))
     vectors = w @ alpha
-    # Not w @ small_factor: its rounding lies in the space of the vectors, and |F|^2 would magnify it.
-    factor = rows @ (rows.T @ contrasts) / root_c
+    # In extended precision: |F|^2 / reg magnifies what rounding F does to F'a.
+    wide = contrasts.astype(np.longdouble) / root_c
+    blocks = row_blocks(n, 2 * rows[0].nbytes)
+    start = np.zeros((d, contrasts.shape[1]), np.longdouble)
+    inner = sum((rows[block].T @ wide[block] for block in blocks), start)
+    factor = np.concatenate([rows[block] @ inner for block in blocks])
     scatter_times = rows @ (rows.T @ _centred(rows @ (rows.T @ vectors), root))
     return _finished(values, vectors, scatter_times, factor, reg, float(np.trace(small))), factor
 
@@ -257,7 +277,7 @@ def solve_krylov(
             cross = images.T @ centred
             gram = np.block([[gram, cross[:size]], [cross[:size].T, cross[size:]]])
         if size:
-            # S a = K t, t = H K a, and K a lies in the span of the basis: no product of its own is needed.
+            # S a = K H t, t = K a, and t lies in the span of the basis: no product of its own is needed.
             t = images[:, :size] @ y
             scatter_times = images @ (basis.T @ t) - root_image * (root @ t / (root @ root))
             left = residuals(scatter_times, factor, reg, values, basis[:, :size] @ y)
@@ -286,7 +306,14 @@ def _leading(scatter: Array, factor: Array, reg: float, count: int) -> tuple[Arr
     p = len(scatter)
     metric = factor @ factor.T
     metric[np.diag_indices_from(metric)] += reg
-    values, vectors = linalg.eigh((scatter + scatter.T) / 2, metric, subset_by_index=[p - count, p - 1])
+    try:
+        values, vectors = linalg.eigh((scatter + scatter.T) / 2, metric, subset_by_index=[p - count, p - 1])
+    except linalg.LinAlgError:
+        gap = float(np.sum(factor * factor))
+        raise ValueError(
+            f"reg must not vanish beside the gap of the means, |F|^2 = {gap:.0e}, got reg = {reg:g}; "
+            "scale the columns of X or raise reg"
+        ) from None
     return values[::-1], vectors[:, ::-1]
 
 
@@ -294,24 +321,37 @@ def _finished(
     values: Array, vectors: Array, scatter_times: Array, factor: Array, reg: float, trace: float
 ) -> Solution:
     """Cut off what lies below rounding, sharpen the rest and measure it; `scatter_times` is S a."""
+    rounded = factor.astype(np.float64, copy=False)
     length = np.linalg.norm(vectors, axis=0)
-    strength = values * np.linalg.norm(metric_times(factor, reg, vectors), axis=0)
+    strength = values * np.linalg.norm(metric_times(rounded, reg, vectors), axis=0)
     weak = strength <= len(vectors) * np.finfo(float).eps * trace * length
     kept = int(np.argmax(weak)) if weak.any() else len(values)
     values, vectors, scatter_times = values[:kept], vectors[:, :kept], scatter_times[:, :kept]
     # F'S a = w (reg I + F'F) F'a: where |F| is large F'a is tiny, and its rounding rules the residual.
-    gram = factor.T @ factor
-    shifted = gram + reg * np.eye(len(gram))
-    goal = linalg.solve(shifted, factor.T @ scatter_times, assume_a="pos") / values
-    for _ in range(2):
-        missing = goal - _precise_product(factor, vectors)
-        vectors = vectors + factor @ (linalg.pinvh(gram) @ missing)
+    shifted = rounded.T @ rounded + reg * np.eye(rounded.shape[1])
+    goal = linalg.solve(shifted, rounded.T @ scatter_times, assume_a="pos") / values
+    vectors = _pinned(factor, vectors, goal)
     return Solution(vectors, values, residuals(scatter_times, factor, reg, values, vectors))
+
+
+def _pinned(factor: Array, vectors: Array, goal: Array) -> Array:
+    """`vectors` (p, k) moved by rounding errors so that F'V is `goal` (q, k)."""
+    rounded = factor.astype(np.float64, copy=False)
+    inverse = linalg.pinvh(rounded.T @ rounded)
+    vectors = vectors + rounded @ (inverse @ (goal - _precise_product(factor, vectors)))
+    # Rounding all entries leaves eps |F| |a|. Entries near zero round finer, so a few take what is missing.
+    missing = goal - _precise_product(factor, vectors)
+    weight = np.linalg.norm(rounded, axis=1)
+    heavy = np.flatnonzero(weight >= np.median(weight))
+    for column, rest in zip(vectors.T, missing.T, strict=True):
+        few = heavy[np.argsort(np.abs(column[heavy]))[: 4 * rounded.shape[1]]]
+        column[few] += linalg.lstsq(rounded[few].T, rest)[0]
+    return vectors
 
 
 def _precise_product(factor: Array, vectors: Array) -> Array:
     """F'V added up in extended precision where the machine has it."""
-    return np.asarray((factor.T.astype(np.longdouble) @ vectors.astype(np.longdouble)).astype(np.float64))
+    return np.asarray((factor.T.astype(np.longdouble, copy=False) @ vectors).astype(np.float64))
 
 
 def _centred(columns: Array, root: Array) -> Array:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any, Self
 
 import numpy as np
-from sklearn.base import BaseEstimator, clone
+from sklearn.base import BaseEstimator, clone, is_regressor
 from sklearn.utils import get_tags
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted, has_fit_parameter
@@ -70,8 +70,8 @@ class TransferPipeline(BaseEstimator):  # type: ignore[misc]
 
         Parameters as in the aligners' `fit`: with `sample_domain` the `y` of a target row is read only where
         `target_labelled` is true; with `X_target` all of `y_target` is, unless `target_labelled` (nt,) says
-        less. `sample_weight` (one per row of `X`) reaches the aligner and the model; labelled rows of
-        `X_target` weigh 1.
+        less. The aligner sees these labels too, unless the model is a regressor. `sample_weight` (one per row
+        of `X`) reaches the aligner and the model; labelled rows of `X_target` weigh 1.
         """
         rows = check_rows(self, X, reset=True)
         targets = None if X_target is None else check_target_rows(self, X_target, rows)
@@ -82,8 +82,11 @@ class TransferPipeline(BaseEstimator):  # type: ignore[misc]
         if self.align is None:
             self.align_ = None
         else:
+            known = {"y": y, "y_target": y_target, "target_labelled": target_labelled}
+            if is_regressor(self.model):
+                known = {}  # an aligner would take whole numbers for classes
             self.align_ = clone(self.align).fit(
-                rows, y, targets, y_target, **forms, sample_weight=sample_weight
+                rows, X_target=targets, sample_domain=sample_domain, sample_weight=sample_weight, **known
             )
         weights = split_weights(sample_weight, rows, domains, sample_domain)
         moved, labels = self._aligned(domains.X_source, "source"), domains.y_source
