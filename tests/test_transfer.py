@@ -527,3 +527,11 @@ def test_a_target_model_without_probabilities_has_none():
     X, y, X_target, y_target = domains()
     assert transfer.fit(X, y, X_target, y_target).score(X_target, y_target) > 0.8
     assert not hasattr(transfer, "predict_proba")
+
+
+def test_whole_number_targets_of_a_regressor_are_not_classes_to_its_aligner():
+    rng = np.random.default_rng(3)
+    X, X_target = rng.standard_normal((60, 6)), rng.standard_normal((60, 6)) + 1
+    y, y_target = rng.integers(0, 8, 60).astype(float), rng.integers(0, 8, 60).astype(float)
+    model = im.TransferRegressor(im.LinearSourceRegressor(), align=im.MeanDiscrepancy())
+    assert model.fit(X, y, X_target, y_target).align_.directions_.shape == (1, 6)

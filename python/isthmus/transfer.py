@@ -182,8 +182,10 @@ class _Transfer(BaseEstimator):  # type: ignore[misc]
         else:
             self._check_target(X_target, labelled)
             if self.align is not None:
-                known = {"target_labelled": labelled} if y_target is not None else {}
-                self.align_ = clone(self.align).fit(X, y, X_target, y_target, **known)
+                known = {"y": y} if is_classifier(self) else {}  # whole numbers would count as classes
+                if known and y_target is not None:
+                    known |= {"y_target": y_target, "target_labelled": labelled}
+                self.align_ = clone(self.align).fit(X, X_target=X_target, **known)
         y_target = plain_labels(y_target[labelled]) if y_target is not None and labelled.any() else None
         if y_target is not None and is_classifier(self):
             check_label_sets(classes, y_target, "y", "y_target", subset=not labelled.all())
