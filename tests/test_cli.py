@@ -2,8 +2,8 @@
 
 import csv
 import json
-import os
 import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -13,7 +13,8 @@ from pathlib import Path
 import isthmus
 import numpy as np
 import pytest
-from isthmus import cli, folders
+from isthmus import cli, folders, transfer
+from isthmus.demo import digits
 
 GOOD_ROWS = [b"%d,%d,%s" % (i, i % 3, (b"x", b"y")[i % 2]) for i in range(12)]
 GOOD = b"\n".join([b"a,b,target", *GOOD_ROWS, b""])
@@ -189,7 +190,7 @@ def test_transfer_writes_its_four_files_and_prints_the_report(tmp_path):
 
 
 def test_a_full_out_folder_is_kept_unless_forced(tmp_path, capsys):
-    files = write_domains(tmp_path)
+    files = [*write_domains(tmp_path), "--model", "linear"]
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "metrics.json").write_text("old")
     assert cli.main(["transfer", *files, "--out", str(tmp_path / "out")]) == 2
@@ -231,34 +232,27 @@ def test_a_failure_while_writing_leaves_nothing_behind(tmp_path, capsys, monkeyp
     assert sorted(entry.name for entry in tmp_path.iterdir()) == ["s.csv", "t.csv"]
 
 
-def test_progress_is_shown_on_a_terminal_only(tmp_path):
-    pty = pytest.importorskip("pty")
-    parent, child = pty.openpty()
-    arguments = ["transfer", *write_domains(tmp_path), "--out", str(tmp_path / "out")]
-    done = subprocess.run(
-        [sys.executable, "-m", "isthmus", *arguments],
-        stdout=subprocess.PIPE,
-        stderr=child,
-        check=True,
-        timeout=120,
-    )
-    os.close(child)
-    shown = os.read(parent, 100_000).decode()
-    os.close(parent)
-    assert "training on the source ..." in shown and shown.endswith("\x1b[K")
-    assert b"\x1b" not in done.stdout
+@pytest.mark.parametrize("terminal", [True, False])
+def test_progress_is_shown_on_a_terminal_only(terminal, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: terminal)
+    files = write_domains(tmp_path)
+    assert cli.main(["transfer", *files, "--out", str(tmp_path / "out"), "--model", "linear"]) == 0
+    said = capsys.readouterr()
+    assert ("training on the source ..." in said.err) == said.err.endswith("\x1b[K") == terminal
+    assert "\x1b" not in said.out and (terminal or not said.err)
 
 
 @pytest.fixture(scope="module")
 def demo(tmp_path_factory):
     """One run of the demo: the folder it ran in, and the finished process."""
     folder = tmp_path_factory.mktemp("demo")
-    return folder, command("demo", "--out", "here", cwd=folder)
+    return folder, command("demo", "--out", "right here", cwd=folder)
 
 
 def test_the_demo_helps_on_digits_and_reports_both_examples_alike(demo):
     _, done = demo
     assert (done.returncode, done.stderr) == (0, "")
+    assert "Warning" not in done.stdout
     first, second = done.stdout.split("Transfer to a new domain: ")[1:]
     assert first.startswith("classification of 'digit'") and second.startswith("regression of 'progression'")
     assert re.search(r"verdict: (\w+)", first)[1] == "helped"
@@ -277,21 +271,21 @@ def test_the_demo_helps_on_digits_and_reports_both_examples_alike(demo):
 
 def test_the_demo_writes_only_below_its_out_folder(demo):
     folder, _ = demo
-    assert [entry.name for entry in folder.iterdir()] == ["here"]
+    assert [entry.name for entry in folder.iterdir()] == ["right here"]
     examples = [f"{name}-{role}.csv" for name in ("diabetes", "digits") for role in ("source", "target")]
-    found = sorted(entry.name for entry in (folder / "here").iterdir())
+    found = sorted(entry.name for entry in (folder / "right here").iterdir())
     assert found == sorted([*examples, "diabetes", "digits"])
     for name in ("diabetes", "digits"):
-        assert sorted(entry.name for entry in (folder / "here" / name).iterdir()) == FILES
+        assert sorted(entry.name for entry in (folder / "right here" / name).iterdir()) == FILES
 
 
 def test_the_demo_s_regression_does_not_see_the_sex(demo):
-    metrics = json.loads((demo[0] / "here" / "diabetes" / "metrics.json").read_text())
+    metrics = json.loads((demo[0] / "right here" / "diabetes" / "metrics.json").read_text())
     assert len(metrics["features"]) == 9 and "sex" not in metrics["features"]
 
 
 def test_the_demo_refuses_a_full_folder(demo, capsys):
-    assert cli.main(["demo", "--out", str(demo[0] / "here")]) == 2
+    assert cli.main(["demo", "--out", str(demo[0] / "right here")]) == 2
     assert "--force" in capsys.readouterr().err
 
 
@@ -299,14 +293,22 @@ def test_the_command_the_demo_prints_gives_the_demo_s_numbers(demo, monkeypatch)
     folder, done = demo
     monkeypatch.chdir(folder)
     line = next(line for line in done.stdout.splitlines() if "--label progression" in line)
-    arguments = line.replace("diabetes-again", str(folder.with_name("again"))).split()
+    arguments = shlex.split(line.replace("diabetes-again", str(folder.with_name("again"))))
     assert cli.main(arguments[1:]) == 0
     first, second = (
         json.loads((path / "metrics.json").read_text())
-        for path in (folder / "here" / "diabetes", Path(arguments[-1]))
+        for path in (folder / "right here" / "diabetes", Path(arguments[-1]))
     )
     for key in ("scores", "shift", "verdict", "notes"):
         assert first[key] == second[key]
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_the_demo_helps_on_digits_with_other_seeds(seed):
+    example = digits()
+    source, target = (example.X, example.y), (example.X_target, example.y_target)
+    result = transfer(source, target, test_size=example.test_size, random_state=seed)
+    assert result.verdict.label == "helped"
 
 
 def test_info_names_versions_processor_threads_and_gpu(capsys):
@@ -318,9 +320,10 @@ def test_info_names_versions_processor_threads_and_gpu(capsys):
     assert [line.split("  ")[0] for line in lines] == list(values)
 
 
-def test_version_is_the_package_s():
-    done = command("--version")
-    assert (done.returncode, done.stdout.strip()) == (0, f"isthmus {isthmus.__version__}")
+def test_version_is_the_package_s(capsys):
+    with pytest.raises(SystemExit) as stop:
+        cli.main(["--version"])
+    assert (stop.value.code, capsys.readouterr().out) == (0, f"isthmus {isthmus.__version__}\n")
 
 
 def test_no_command_prints_the_help(capsys):
@@ -331,9 +334,18 @@ def test_no_command_prints_the_help(capsys):
 def test_bench_hands_further_arguments_to_pytest(tmp_path):
     pytest.importorskip("pytest_benchmark")
     listed = command("bench", "--collect-only", cwd=tmp_path)
-    everything = command("bench", "--full", "--collect-only", cwd=tmp_path)
-    assert listed.returncode == everything.returncode == 0, listed.stdout + listed.stderr
-    assert 0 < listed.stdout.count("::") < everything.stdout.count("::")
+    assert listed.returncode == 0, listed.stdout + listed.stderr
+    assert listed.stdout.count("::") > 0 and "deselected" in listed.stdout
+
+
+def test_bench_full_deselects_nothing(monkeypatch):
+    pytest.importorskip("pytest_benchmark")
+    ran = []
+    done = subprocess.CompletedProcess([], 5)
+    monkeypatch.setattr(cli.subprocess, "run", lambda command, check: ran.append(command) or done)
+    assert [cli.main(["bench", *full, "-x"]) for full in ([], ["--full"])] == [5, 5]
+    assert ["quick" in command for command in ran] == [True, False]
+    assert all(command[-1] == "-x" for command in ran)
 
 
 def test_bench_without_pytest_benchmark_names_the_extra_to_install(capsys, monkeypatch):

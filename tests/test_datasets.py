@@ -98,6 +98,18 @@ def test_nullable_and_categorical_pandas_labels_keep_their_values():
     assert list(read(pandas_table(categories), label="target", role="t").labels) == ["u", None, "v"]
 
 
+@pytest.mark.parametrize("dtype", [np.int64, np.float32, np.bool_, np.str_, np.longdouble])
+def test_labels_in_a_list_of_numpy_scalars_are_labels(dtype):
+    y = np.array([0, 1, 1]).astype(dtype)
+    assert list(read((X, list(y)), label="y", role="source").labels) == y.tolist()
+
+
+def test_a_missing_boolean_of_pandas_is_no_label():
+    pandas = pytest.importorskip("pandas")
+    gaps = pandas.array([True, None, False], dtype="boolean")
+    assert list(read(pandas_table(gaps), label="target", role="t").labels) == [True, None, False]
+
+
 def test_float32_tables_stay_float32_and_mixed_ones_become_float64():
     narrow = read((X[:, :1].astype(np.float32), None), label="y", role="source").X
     assert narrow.dtype == np.float32
@@ -175,6 +187,8 @@ BAD_COLUMNS = {
         "row 2 must hold a finite number, found an empty cell",
     ),
     "text": (np.array([1.0, 2.0, "3"], dtype=object), "row 3 must hold a finite number, found '3'"),
+    "lists": ([[1.0], [2.0], [3.0]], r"row 1 must hold a finite number, found \[1.0\]"),
+    "ragged lists": ([1.0, [2.0, 3.0], [4.0]], r"row 2 must hold a finite number, found \[2.0, 3.0\]"),
     "dates": (np.array(["2020-01-01"] * 3, dtype="datetime64[D]"), "row 1 must hold a finite number, found"),
 }
 
@@ -242,6 +256,26 @@ def test_a_binary_file_with_other_content_is_refused(suffix, tmp_path):
         read(path, label="y", role="source")
 
 
+def test_a_parquet_file_that_names_a_column_twice_is_refused(tmp_path):
+    pa = pytest.importorskip("pyarrow")
+    parquet = pytest.importorskip("pyarrow.parquet")
+    columns = [pa.array([1, 2]), pa.array([3, 4])]
+    parquet.write_table(pa.Table.from_arrays(columns, names=["a", "a"]), tmp_path / "s.parquet")
+    with pytest.raises(ValueError, match="must name each column once, found duplicates: 'a'"):
+        read(tmp_path / "s.parquet", label="y", role="source")
+
+
+def test_an_npz_file_with_any_byte_changed_is_read_or_refused(tmp_path):
+    np.savez(tmp_path / "s.npz", X=X, y=[*WORDS[:2], "a"])
+    content = (tmp_path / "s.npz").read_bytes()
+    for at in range(0, len(content), 3):
+        (tmp_path / "t.npz").write_bytes(content[:at] + bytes([content[at] ^ 255]) + content[at + 1 :])
+        try:
+            read(tmp_path / "t.npz", label="y", role="source")
+        except ValueError as error:
+            assert str(tmp_path / "t.npz") in str(error)
+
+
 def test_an_npz_file_with_python_objects_is_never_unpickled(tmp_path):
     class Trap:
         def __reduce__(self):
@@ -266,6 +300,12 @@ def test_pairs_of_wrong_shape_or_type_are_refused():
         read((X, [1, 2]), label="y", role="source")
     with pytest.raises(ValueError, match="X must hold real numbers, found dtype complex128"):
         read((X * 1j, None), label="y", role="source")
+    pandas = pytest.importorskip("pandas")
+    with pytest.raises(ValueError, match="source: y must have the index of X, found another"):
+        read((pandas.DataFrame(X), pandas.Series(WORDS, index=[2, 1, 0])), label="y", role="source")
+    assert (
+        list(read((X.tolist(), pandas.Series(WORDS, index=[2, 1, 0])), label="y", role="t").labels) == WORDS
+    )
     with pytest.raises(TypeError, match="source must be a path, a table or a pair"):
         read(17, label="y", role="source")
 
@@ -298,6 +338,12 @@ LABELS = {
     "integers with gaps, as pandas writes them": (["3", "5"], ["3.0", None], "classification", [3, 5]),
     "numbers": (["0.5", "2"], ["1.5", "nan"], "regression", [0.5, 2.0]),
     "text in one file only": (["1", "x"], ["1", None], "classification", ["1", "x"]),
+    "integers beyond the digits of a float": (
+        [str(2**53), str(2**53 + 1)],
+        [str(2**53 + 1), None],
+        "classification",
+        [2**53, 2**53 + 1],
+    ),
     "codes with leading zeros": (["007", "008"], ["008", None], "classification", ["007", "008"]),
 }
 
@@ -342,6 +388,12 @@ BAD_LABELS = {
         "must hold classes .* found the number 0.5",
     ),
     "text as numbers": (["a", "b"], [None], "regression", "must hold finite numbers .* found text: 'a'"),
+    "numbers too large": (
+        ["1e200", "-1e200"],
+        ["0"],
+        "regression",
+        "must have a finite variance, found numbers",
+    ),
     "infinite number": (["0.5", "inf"], [None], "regression", "must hold finite numbers"),
 }
 
@@ -350,6 +402,16 @@ BAD_LABELS = {
 def test_labels_that_cannot_be_learned_are_refused(source, target, task, message):
     with pytest.raises(ValueError, match=message):
         resolve(csv_table(source), csv_table(target, "t.csv"), label="y", task=task)
+
+
+def test_labels_that_are_no_scalars_are_named():
+    with pytest.raises(ValueError, match=r"labels must be text, booleans or numbers, found list \[1\]"):
+        resolve(read((X, [[1], [2], [3]]), label="y", role="s"), typed_table([1]), label="y")
+
+
+def test_a_very_long_class_is_cut_in_the_message():
+    with pytest.raises(ValueError, match=r"classes 'a', 'b', found 'c{56}\.\.\.$"):
+        resolve(csv_table(["a", "b"]), csv_table(["c" * 1000], "t.csv"), label="y")
 
 
 def test_an_unknown_label_column_lists_the_columns():
@@ -452,6 +514,37 @@ def test_a_new_folder_appears_complete_with_usual_rights_and_nothing_beside_it(t
     assert (tmp_path / "deep" / "out").stat().st_mode == (tmp_path / "plain").stat().st_mode
 
 
+def test_folders_made_for_a_result_go_with_it(tmp_path):
+    with (
+        pytest.raises(RuntimeError),
+        folders.new_folder(tmp_path / "a" / "b" / "out", force=False, replaces=()),
+    ):
+        raise RuntimeError
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_old_folder_comes_back_when_the_new_one_cannot_take_its_name(tmp_path, monkeypatch):
+    write_result(tmp_path / "out", "old")
+    rename = Path.rename
+
+    def interrupted(self, target):
+        if Path(target).name == "out" and ".new-" in self.name:
+            raise KeyboardInterrupt
+        return rename(self, target)
+
+    monkeypatch.setattr(Path, "rename", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        write_result(tmp_path / "out", "new", force=True)
+    assert [entry.name for entry in tmp_path.iterdir()] == ["out"]
+    assert (tmp_path / "out" / "result.txt").read_text() == "old"
+
+
+def test_a_folder_that_cannot_be_made_is_refused_by_name(tmp_path):
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(ValueError, match=r"the out folder .*file/out must be writable, found: Not a"):
+        write_result(tmp_path / "file" / "out")
+
+
 @pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt, SystemExit])
 @pytest.mark.parametrize("force", [False, True])
 def test_an_interrupted_folder_leaves_no_trace_and_keeps_the_old_one(error, force, tmp_path):
@@ -493,5 +586,6 @@ def test_a_file_or_the_current_folder_is_never_replaced(tmp_path, monkeypatch):
         write_result(tmp_path / "file", force=True)
     (tmp_path / "home" / "work").mkdir(parents=True)
     monkeypatch.chdir(tmp_path / "home" / "work")
-    with pytest.raises(ValueError, match="must not hold the current folder"):
-        write_result("..", force=True)
+    for out, force in (("..", True), (".", False)):  # "." is empty: its name would pass to another folder
+        with pytest.raises(ValueError, match="must not hold the current folder"):
+            write_result(out, force=force)

@@ -212,10 +212,36 @@ def test_numbers_too_large_to_scale_are_named():
         quick((X, y), (X_target, None))
 
 
-def test_a_seed_out_of_range_is_refused():
+@pytest.mark.parametrize("seed", [-1, 2**32, 1.5, None])
+def test_a_seed_that_is_no_integer_in_range_is_refused(seed):
     X, y, X_target = clouds()
-    with pytest.raises(ValueError, match=r"random_state must be an integer from 0 .* found -1"):
-        quick((X, y), (X_target, None), random_state=-1)
+    with pytest.raises(ValueError, match=rf"random_state must be an integer from 0 .* found {seed}"):
+        quick((X, y), (X_target, None), random_state=seed)
+
+
+def test_one_held_out_row_gives_no_score_and_no_verdict():
+    """Its resamples are all the same, so that its interval would have no width."""
+    X, y, X_target = clouds()
+    result = quick((X, y), (X_target, y), test_size=0.01)
+    assert not any(result.scores.values()) and result.verdict.label == "not enough labels"
+    assert "There are no scores: at least two held-out rows are needed, found 1." in result.notes
+
+
+def test_networks_settle_on_few_target_rows():
+    """200 epochs of one step each would stop the target-only baseline early."""
+    rng = np.random.default_rng(0)
+    y = np.arange(60) % 3
+    X = rng.normal(size=(60, 5)) + y[:, None]
+    result = im.transfer((X, y), (X + 1, partly(y, 30)))
+    assert not any("ConvergenceWarning" in note for note in result.notes)
+    assert result.models["target_only"].named_steps["model"].n_iter_ > 200
+
+
+def test_a_label_column_may_have_a_number_for_its_name():
+    pandas = pytest.importorskip("pandas")
+    X, y, X_target = clouds()
+    source = pandas.DataFrame(np.column_stack([X, y]))
+    assert quick(source, pandas.DataFrame(X_target), label=3).features == ("0", "1", "2")
 
 
 def test_large_domains_measure_the_shift_on_2000_rows_each():
@@ -235,6 +261,17 @@ def test_the_result_prints_shows_and_exports_plain_json():
     assert values["scores"]["fine_tuned"]["score"] == result.scores["fine_tuned"].score
     assert {"isthmus", "numpy", "python"} <= set(values["versions"])
     assert all(seconds >= 0 for seconds in values["timing_s"].values())
+
+
+def test_the_result_of_a_source_tree_that_is_not_installed_names_its_version(monkeypatch):
+    def version(name, installed=job.metadata.version):
+        if name == "isthmus":
+            raise job.metadata.PackageNotFoundError(name)
+        return installed(name)
+
+    monkeypatch.setattr(job.metadata, "version", version)
+    X, y, X_target = clouds()
+    assert quick((X, y), (X_target, None)).versions["isthmus"] == im.__version__
 
 
 def test_numbers_that_are_not_finite_become_null():
@@ -264,7 +301,8 @@ def test_the_saved_model_predicts_raw_target_rows_in_a_new_process(tmp_path):
 @pytest.mark.parametrize("model", ["linear", "mlp"])
 @pytest.mark.parametrize("align", ["coral", "tca", "none"])
 @pytest.mark.parametrize("n_labelled", [0, 40])
-def test_every_kept_model_comes_back_from_its_file(model, align, n_labelled, tmp_path):
+def test_every_kept_model_comes_back_from_its_file(model, align, n_labelled, tmp_path, monkeypatch):
+    monkeypatch.setattr(plot, "available", lambda: False)  # the pictures take the longest
     X, y, X_target = clouds()
     result = im.transfer(
         (X, y), (X_target, partly(y, n_labelled)), model=model, align=align, out=tmp_path / "out"
@@ -283,8 +321,18 @@ def test_predictions_name_every_target_row_its_label_and_its_split(tmp_path):
     assert [row["label"] for row in rows] == [["cat", "dog"][i % 2] if i < 40 else "" for i in range(60)]
 
 
+class Blocked:
+    """Refuses the import of matplotlib."""
+
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] == "matplotlib":
+            raise ImportError(name)
+
+
 def test_without_matplotlib_the_report_has_tables_and_says_so(tmp_path, monkeypatch):
-    monkeypatch.setattr(plot, "find_spec", lambda name: None)
+    monkeypatch.setattr(sys, "meta_path", [Blocked(), *sys.meta_path])
+    for name in [name for name in sys.modules if name.partition(".")[0] == "matplotlib"]:
+        monkeypatch.delitem(sys.modules, name)
     _, result = write_job(tmp_path)
     page = (tmp_path / "out" / "report.html").read_text()
     assert "<svg" not in page and "<table" in page

@@ -132,6 +132,8 @@ def test_the_page_is_well_formed_and_loads_nothing_from_outside():
     assert all(value.startswith("#") for _, value in page.links)
     assert not page.count("script") and not page.count("link") and not page.count("img")
     assert "@import" not in html
+    names = [attributes["id"] for _, attributes in page.tags if "id" in attributes]
+    assert len(names) == len(set(names)) and {value[1:] for _, value in page.links} <= set(names)
     assert all(target.startswith("#") for target in re.findall(r"url\(([^)]*)\)", html))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -15,16 +16,20 @@ from .models import LinearSourceClassifier, LinearSourceRegressor, MLPSourceClas
 from .transfer import TransferClassifier, TransferRegressor
 
 MODELS = ("auto", "mlp", "linear")
+_SMALL = 1 << 20  # numbers in a table
+_BATCH = 200  # rows of a network's step
+_STEPS = 5000  # a network may always take; as many as 200 epochs of 5000 rows
 Rows = NDArray[Any]
 
 
 def new_model(task: str, model: str, random_state: int) -> Any:
     """A source model that is not fitted; "auto" is "mlp" for classes and "linear" for numbers."""
-    if task == "regression":
-        regressor = MLPSourceRegressor if model == "mlp" else LinearSourceRegressor
-        return regressor(random_state=random_state)
-    classifier = LinearSourceClassifier if model == "linear" else MLPSourceClassifier
-    return classifier(random_state=random_state)
+    numbers = task == "regression"
+    if model == "linear" or (numbers and model == "auto"):
+        linear = LinearSourceRegressor if numbers else LinearSourceClassifier
+        return linear(random_state=random_state)
+    network = MLPSourceRegressor if numbers else MLPSourceClassifier
+    return network(random_state=random_state, batch_size=_BATCH)
 
 
 def train(
@@ -53,42 +58,43 @@ def train(
     pipelines on raw rows: "source_only"; "aligned" with an aligner; "fine_tuned" with a known label;
     "target_only" with known labels of at least two values
     """
-    # The steps of a network are too small for several BLAS threads, which would mostly wait for each other.
-    with threadpool_limits(1 if hasattr(model, "hidden_layer_sizes") else None, user_api="blas"):
-        return _train(scaler, aligner, source, Z_target, known, model, tuning)
-
-
-def _train(
-    scaler: Any,
-    aligner: Any,
-    source: tuple[Rows, Rows],
-    Z_target: Rows,
-    known: tuple[NDArray[np.intp], Rows],
-    model: Any,
-    tuning: Callable[[], None],
-) -> dict[str, Pipeline]:
     (Z, y), (rows, y_known), numbers = source, known, is_regressor(model)
     # Networks learn numbers of mean 0 and variance 1 best; the linear last layer takes the unit back.
     mean, unit = (float(y.mean()), float(y.std())) if numbers else (0.0, 1.0)
     if numbers:
         y, y_known = (y - mean) / unit, (y_known - mean) / unit
-    trained = clone(model).fit(Z, y)
-    steps: list[tuple[str, Any]] = [("scale", scaler)]
-    models = {"source_only": Pipeline([*steps, ("model", trained)])}
-    if aligner is not None:
-        trained = clone(model).fit(aligner.transform(Z, domain="source"), y)
-        models["aligned"] = Pipeline([*steps, ("align", aligner), ("model", trained)])
-    if len(rows):
-        tuning()
-        models["fine_tuned"] = Pipeline(
-            [*steps, ("model", _fine_tuned(trained, aligner, Z, y, Z_target, rows, y_known))]
-        )
+    scale: tuple[str, Any] = ("scale", scaler)
+    # Several BLAS threads mostly wait for each other in the steps of a network and on small tables.
+    small = _is_network(model) or max(Z.size, Z_target.size) < _SMALL
+    with threadpool_limits(1 if small else None, user_api="blas"):
+        trained = _new(model, len(Z)).fit(Z, y)
+        models = {"source_only": Pipeline([scale, ("model", trained)])}
+        if aligner is not None:
+            trained = _new(model, len(Z)).fit(aligner.transform(Z, domain="source"), y)
+            models["aligned"] = Pipeline([scale, ("align", aligner), ("model", trained)])
+        if len(rows):
+            tuning()
+            tuned = _fine_tuned(trained, aligner, Z, y, Z_target, rows, y_known)
+            models["fine_tuned"] = Pipeline([scale, ("model", tuned)])
         if len(np.unique(y_known)) > 1:
-            models["target_only"] = Pipeline([*steps, ("model", clone(model).fit(Z_target[rows], y_known))])
+            alone = _new(model, len(rows)).fit(Z_target[rows], y_known)
+            models["target_only"] = Pipeline([scale, ("model", alone)])
     if numbers:
         for pipeline in models.values():
             _in_unit(pipeline.named_steps["model"], mean, unit)
     return models
+
+
+def _is_network(model: Any) -> bool:
+    return hasattr(model, "hidden_layer_sizes")
+
+
+def _new(model: Any, n: int) -> Any:
+    """A clone of `model` with epochs enough for n rows: on few rows an epoch is a single step."""
+    new = clone(model)
+    if _is_network(model):
+        new.set_params(max_iter=max(model.max_iter, _STEPS // math.ceil(n / _BATCH)))
+    return new
 
 
 def _fine_tuned(

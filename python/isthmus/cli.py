@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import shlex
 import subprocess
 import sys
 import traceback
@@ -121,11 +122,9 @@ def _demo(args: argparse.Namespace) -> int:
                     progress=progress,
                 )
             source, target = (f"{args.out}/{name}" for name in files[example])
-            said.append(
-                f"{example.title}\n\n{result}\n\n  the same by hand\n    isthmus transfer --source {source} "
-                f"--target {target} --label {example.label} --test-size {example.test_size} "
-                f"--out {example.name}-again\n"
-            )
+            again = ["isthmus", "transfer", "--source", source, "--target", target, "--label", example.label]
+            again += ["--test-size", str(example.test_size), "--out", f"{example.name}-again"]
+            said.append(f"{example.title}\n\n{result}\n\n  the same by hand\n    {shlex.join(again)}\n")
     print("\n".join(said))
     print(f"{args.out} holds the data, models, metrics, predictions and reports of both examples;")
     print(f"open {args.out}/{examples[0].name}/report.html in a browser.")

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import csv
-import zipfile
-import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
@@ -89,16 +87,16 @@ def shared_columns(
         if (source.names is None) != (target.names is None):
             notes.append("Only one domain names its columns, so columns were matched by position.")
     else:
-        names = tuple(name for name in source.names if name in target.names)
+        places = [{name: j for j, name in enumerate(table.names or ())} for table in (source, target)]
+        names = tuple(name for name in source.names if name in places[1])
         if not names:
             raise ValueError(
                 f"{source.origin} and {target.origin} must share feature columns, found none in common: "
                 f"{_listed(source.names)} and {_listed(target.names)}"
             )
-        left = [source.names.index(name) for name in names]
-        right = [target.names.index(name) for name in names]
-        for table in (source, target):
-            extra = [name for name in table.names or () if name not in names]
+        left, right = ([place[name] for name in names] for place in places)
+        for table, other in ((source, places[1]), (target, places[0])):
+            extra = [name for name in table.names or () if name not in other]
             if extra:
                 notes.append(f"Columns only in {table.origin} were left out: {_listed(extra)}.")
     if not names:
@@ -212,7 +210,13 @@ def _numbers(cells: Sequence[Any]) -> tuple[NDArray[np.float64], tuple[int, str]
         return values, None
     cell = cells[bad[0]]
     empty = cell is None or (isinstance(cell, str) and not cell.strip())
-    return values, (int(bad[0]), "an empty cell" if empty else repr(cell))
+    return values, (int(bad[0]), "an empty cell" if empty else clipped(cell))
+
+
+def clipped(value: Any, limit: int = 60) -> str:
+    """`repr(value)`, cut for a message of one sentence."""
+    shown = repr(value)
+    return shown if len(shown) <= limit else shown[: limit - 3] + "..."
 
 
 def _number(cell: Any) -> float:
@@ -223,20 +227,18 @@ def _number(cell: Any) -> float:
 
 
 def _defect(origin: Any, name: str, row: int, found: str) -> str:
-    found = found if len(found) <= 60 else found[:57] + "..."
     return f"{origin}: column {name!r}, row {row + 1} must hold a finite number, found {found}"
 
 
 def _read_npz(path: Path) -> Table:
-    try:
-        with open(path, "rb") as file:
+    with open(path, "rb") as file:
+        try:
             archive = np.load(file, allow_pickle=False)
             arrays = {name: archive[name] for name in ("X", "y") if name in archive.files}
             found = archive.files
-    except (zipfile.BadZipFile, zlib.error, AttributeError, EOFError, KeyError, ValueError) as error:
-        raise ValueError(
-            f"{path} must be an .npz archive of plain arrays (pickled data is never loaded), found: {error}"
-        ) from error
+        except Exception as error:  # the parsers answer a damaged file with errors of many types
+            expected = "an .npz archive of plain arrays (pickled data is never loaded)"
+            raise ValueError(f"{path} must be {expected}, found: {error}") from error
     if "X" not in arrays:
         raise ValueError(f"{path} must hold an array 'X' (and 'y' for labels), found {found}")
     return _from_pair(arrays["X"], arrays.get("y"), str(path))
@@ -249,6 +251,7 @@ def _read_parquet(path: Path, label: str) -> Table:
     except ImportError as error:
         raise ImportError(f"{path}: reading .parquet needs pyarrow: pip install 'isthmus[io]'") from error
     try:
+        _check_duplicates(str(path), parquet.read_schema(path).names)
         table = parquet.read_table(path)
     except (pa.ArrowException, OSError) as error:
         raise ValueError(f"{path} must be a Parquet file, found: {str(error).splitlines()[0]}") from error
@@ -285,7 +288,7 @@ def _stack_columns(
 ) -> tuple[NDArray[Any], dict[int, str]]:
     kinds = [column.dtype for column in columns.values() if column.dtype.kind == "f"]
     narrow = len(kinds) == len(columns) and all(kind.itemsize <= 4 for kind in kinds)
-    X = np.empty((n, len(columns)), dtype=np.float32 if narrow and kinds else np.float64)
+    X = np.full((n, len(columns)), np.nan, dtype=np.float32 if narrow and kinds else np.float64)
     defects: dict[int, str] = {}
     for j, (name, column) in enumerate(columns.items()):
         if column.dtype.kind in "biuf":
@@ -294,14 +297,12 @@ def _stack_columns(
             if bad.size:
                 cell = column[bad[0]]
                 defects[j] = _defect(
-                    origin, name, int(bad[0]), "an empty cell" if cell != cell else repr(float(cell))
+                    origin, name, int(bad[0]), "an empty cell" if cell != cell else clipped(float(cell))
                 )
-        elif any(isinstance(cell, (str, bytes, complex)) for cell in column) or column.dtype.kind != "O":
-            at = next((i for i, cell in enumerate(column) if isinstance(cell, (str, bytes, complex))), 0)
-            X[:, j] = np.nan
-            defects[j] = _defect(
-                origin, name, at, repr(column[at].item() if column.dtype.kind != "O" else column[at])
-            )
+        elif column.dtype.kind != "O":
+            defects[j] = _defect(origin, name, 0, clipped(column[0].item()) if n else "nothing")
+        elif (at := next((i for i, cell in enumerate(column) if _no_number(cell)), None)) is not None:
+            defects[j] = _defect(origin, name, at, clipped(column[at]))
         else:
             X[:, j], defect = _numbers(list(column))
             if defect is not None:
@@ -309,8 +310,16 @@ def _stack_columns(
     return X, defects
 
 
+def _no_number(cell: Any) -> bool:
+    """Text, bytes, a list or an array, or a complex number, some of which `float` would take."""
+    return hasattr(cell, "__len__") or isinstance(cell, complex)
+
+
 def _from_pair(X: Any, y: Any, origin: str) -> Table:
     if _is_table(X):
+        both = hasattr(X, "index") and hasattr(getattr(y, "index", None), "equals")  # of pandas
+        if both and not y.index.equals(X.index):
+            raise ValueError(f"{origin}: y must have the index of X, found another one or another order")
         table = _from_table(X, "", origin)
     else:
         rows = np.asarray(X)
@@ -339,11 +348,14 @@ def _objects(cells: Sequence[Any]) -> NDArray[np.object_]:
 
 def _label_cells(column: NDArray[Any]) -> NDArray[np.object_]:
     """Python values with None for a missing label: None, NaN, NA, NaT and empty text."""
-    return _objects([None if _missing(cell) else cell for cell in column.tolist()])
+    cells = [cell.item() if isinstance(cell, np.generic) else cell for cell in column.tolist()]
+    return _objects([None if _missing(cell) else cell for cell in cells])
 
 
 def _missing(cell: Any) -> bool:
-    if cell is None or cell == "":
+    if cell is None or (isinstance(cell, str) and not cell):
         return True
-    same = cell == cell
-    return not (isinstance(same, bool) and same)
+    if hasattr(cell, "__len__"):
+        return False
+    same = cell == cell  # False for NaN and NaT, NA for pandas' NA
+    return not (isinstance(same, (bool, np.bool_)) and same)

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import StandardScaler
 
-from . import candidates, datasets, folders, labels, persist, plot, report
+from . import __version__, candidates, datasets, folders, labels, persist, plot, report
 from .align import CORAL, TCA
 from .result import KEPT, Result, Score, Shift
 from .two_sample import two_sample_test
@@ -85,6 +85,7 @@ def transfer(
     held-out rows take part in the scaling and the alignment; their labels never do. The shift is measured on
     at most 2000 rows of each domain.
     """
+    label = str(label)  # as the names of columns are: pandas allows numbers
     settings = {
         "label": label,
         "task": task,
@@ -100,8 +101,8 @@ def transfer(
             raise ValueError(
                 f"{name} must be one of {', '.join(map(repr, allowed))}, found {settings[name]!r}"
             )
-    if not 0 <= random_state < 2**32:
-        raise ValueError(f"random_state must be an integer from 0 to 2^32 - 1, found {random_state}")
+    if not isinstance(random_state, (int, np.integer)) or not 0 <= random_state < 2**32:
+        raise ValueError(f"random_state must be an integer from 0 to 2^32 - 1, found {random_state!r}")
     with nullcontext() if out is None else folders.new_folder(out, force=force, replaces=FILES) as folder:
         clock = _Clock(progress)
         notes: list[str] = []
@@ -309,14 +310,15 @@ def _judge(
     seeds = {"n_bootstrap": N_BOOTSTRAP, "random_state": settings["random_state"]}
     scores: dict[str, Score | None] = dict.fromkeys(report.SCORES)
     guesses: dict[str, Rows] = {}
-    if len(rows) and (metric == "accuracy" or len(np.unique(truth)) > 1):
+    if len(rows) > 1 and (metric == "accuracy" or len(np.unique(truth)) > 1):
         guesses = {key: np.asarray(model.predict(data.X_target[rows])) for key, model in models.items()}
         for key, values in guesses.items():
             scores[key] = Score(*score_interval(truth, values, metric=metric, **seeds))
     elif n_labelled:
-        notes.append(
-            f"There are no scores: {len(rows)} held-out rows, all with the same label, do not suffice."
-        )
+        why = f"all {len(rows)} held-out rows have the same label"
+        if len(rows) < 2:
+            why = f"at least two held-out rows are needed, found {len(rows)}"
+        notes.append(f"There are no scores: {why}.")
         n_labelled = min(n_labelled, 1)
     baselines = guesses.get("source_only"), guesses.get("target_only")
     judged = verdict(
@@ -342,8 +344,12 @@ def _pictures(result: Result, data: _Data, fitted: _Fitted) -> list[report.Pictu
 
 
 def _versions() -> dict[str, str]:
-    names = ("isthmus", "numpy", "scipy", "scikit-learn", "safetensors")
-    return {"python": platform.python_version(), **{name: metadata.version(name) for name in names}}
+    names = ("numpy", "scipy", "scikit-learn", "safetensors")
+    return {
+        "isthmus": __version__,
+        "python": platform.python_version(),
+        **{name: metadata.version(name) for name in names},
+    }
 
 
 def _write(folder: Path, result: Result, data: _Data, fitted: _Fitted) -> None:

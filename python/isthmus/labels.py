@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .datasets import Table
+from .datasets import Table, clipped
 
 TASKS = ("auto", "classification", "regression")
 MAX_INTEGER_CLASSES = 20
@@ -41,8 +41,6 @@ def resolve(source: Table, target: Table, *, label: str, task: str = "auto") -> 
     ValueError : no label column or no label in the source, labels of two kinds or unfit for `task`, one
         class only, or a target label that the source does not have.
     """
-    if task not in TASKS:
-        raise ValueError(f"task must be one of {', '.join(map(repr, TASKS))}, found {task!r}")
     if source.labels is None:
         found = ", ".join(map(repr, source.names)) if source.names else "no labels"
         raise ValueError(f"{source.origin} must have the label column {label!r}, found {found}")
@@ -81,7 +79,7 @@ def _typed(
         if all(cell.lower() in _BOOLEANS for cell in raw):
             parsed = {cell: _BOOLEANS[cell.lower()] for cell in raw}
         elif all(_is_number(cell) for cell in raw) and any(cell.lower() != "nan" for cell in raw):
-            parsed = {cell: None if cell.lower() == "nan" else float(cell) for cell in raw}
+            parsed = {cell: None if cell.lower() == "nan" else _number(cell) for cell in raw}
     values = [parsed[c] if text and c is not None else c for c, text in zip(cells, untyped, strict=True)]
     for i, value in enumerate(values):
         if value is not None and untyped[i]:
@@ -90,8 +88,8 @@ def _typed(
         (first, i), (second, j), *_ = kinds.items()
         where = [f"{source}, row {k + 1}" if k < split else f"{target}, row {k - split + 1}" for k in (i, j)]
         raise ValueError(
-            f"labels must be of one kind, found {_PLURAL[first]} ({cells[i]!r}: {where[0]}) "
-            f"and {_PLURAL[second]} ({cells[j]!r}: {where[1]})"
+            f"labels must be of one kind, found {_PLURAL[first]} ({clipped(cells[i])}: {where[0]}) "
+            f"and {_PLURAL[second]} ({clipped(cells[j])}: {where[1]})"
         )
     spelling: dict[Any, str] = {}
     for value, cell, text in zip(values, cells, untyped, strict=True):
@@ -108,7 +106,7 @@ def _kind(cell: Any, origin: str) -> str:
     if isinstance(cell, Real) or type(cell).__name__ == "Decimal":
         return "number"
     raise ValueError(
-        f"{origin}: labels must be text, booleans or numbers, found {type(cell).__name__} {cell!r}"
+        f"{origin}: labels must be text, booleans or numbers, found {type(cell).__name__} {clipped(cell)}"
     )
 
 
@@ -122,6 +120,15 @@ def _is_number(cell: str) -> bool:
     except ValueError:
         return False
     return True
+
+
+def _number(cell: str) -> int | float:
+    """The number of a CSV cell; integers of 64 bits keep every digit."""
+    try:
+        value = int(cell)
+    except ValueError:
+        return float(cell)
+    return value if abs(value) < 2**63 else float(cell)
 
 
 def _task(known: Sequence[Any], kind: str, task: str, label: str) -> tuple[str, list[str]]:
@@ -145,7 +152,7 @@ def _task(known: Sequence[Any], kind: str, task: str, label: str) -> tuple[str, 
         if wrong:
             raise ValueError(
                 f"column {label!r} must hold finite numbers for task 'regression', "
-                f"found {_PLURAL[kind]}: {wrong[0]!r}"
+                f"found {_PLURAL[kind]}: {clipped(wrong[0])}"
             )
     return task, []
 
@@ -157,18 +164,21 @@ def _check(labels: Labels, source: str, target: str, label: str) -> None:
             raise ValueError(f"column {label!r} must hold finite numbers, found infinity")
         if len(values) < 2:
             raise ValueError(f"{source}: column {label!r} must vary, found only the value {values[0]!s}")
+        with np.errstate(over="ignore", invalid="ignore"):
+            wide = not np.isfinite(np.var(np.concatenate([labels.source, labels.target])))
+        if wide:
+            raise ValueError(f"column {label!r} must have a finite variance, found numbers too large")
         return
     if len(values) < 2:
-        raise ValueError(
-            f"{source}: column {label!r} must hold at least two classes, found one: {values[0].item()!r}"
-        )
+        only = clipped(values[0].item())
+        raise ValueError(f"{source}: column {label!r} must hold at least two classes, found one: {only}")
     unknown = np.flatnonzero(~np.isin(labels.target, values))
     if unknown.size:
         value, row = labels.target[unknown[0]].item(), labels.target_rows[unknown[0]] + 1
-        known = ", ".join(repr(v.item()) for v in values[:20]) + (", ..." if len(values) > 20 else "")
+        known = ", ".join(clipped(v.item()) for v in values[:20]) + (", ..." if len(values) > 20 else "")
         raise ValueError(
             f"{target}: column {label!r}, row {row} must hold one of the source's classes "
-            f"{known}, found {value!r}"
+            f"{known}, found {clipped(value)}"
         )
 
 
@@ -177,7 +187,8 @@ def hold_out(
 ) -> tuple[NDArray[np.intp], NDArray[np.intp], list[str]]:
     """Positions in `labels.target` to train on and to hold out (stratified for classes), and notes.
 
-    A class with one labelled row goes to training. Raises ValueError unless 0 < test_size < 1.
+    A class with one labelled row goes to training, unless the rows are too few to stratify. Raises
+    ValueError unless 0 < test_size < 1.
     """
     from sklearn.model_selection import train_test_split
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import warnings
 from collections.abc import Mapping, Sequence
-from importlib.util import find_spec
 from io import StringIO
 from typing import TYPE_CHECKING, Any
 
@@ -40,8 +39,12 @@ _STYLE: dict[str, Any] = {
 
 
 def available() -> bool:
-    """Whether matplotlib is installed (extra `plot`)."""
-    return find_spec("matplotlib") is not None
+    """Whether matplotlib can be imported (extra `plot`)."""
+    try:
+        import matplotlib.figure  # noqa: F401
+    except ImportError:
+        return False
+    return True
 
 
 def scores(summary: Mapping[str, Any]) -> Picture:
@@ -180,7 +183,7 @@ def _picture(title: str, alt: str, draw: Any, width: float, height: float) -> Pi
     from matplotlib.figure import Figure
 
     out = StringIO()
-    with warnings.catch_warnings(), matplotlib.rc_context({**_STYLE, "svg.hashsalt": title}):
+    with warnings.catch_warnings(), matplotlib.rc_context({**_STYLE, "svg.hashsalt": title + alt}):
         warnings.filterwarnings(
             "ignore", message="Glyph .* missing from"
         )  # the reader's browser has its own fonts
@@ -189,4 +192,7 @@ def _picture(title: str, alt: str, draw: Any, width: float, height: float) -> Pi
         figure.savefig(out, format="svg", metadata={"Date": None})
     svg = out.getvalue()
     svg = re.sub(r"<metadata>.*?</metadata>", "", svg[svg.index("<svg") :], flags=re.DOTALL)
+    # Names that nothing refers to would be the same in every picture of the page.
+    used = set(re.findall(r"#([^\")]+)", svg))
+    svg = re.sub(r' id="([^"]*)"', lambda found: found[0] if found[1] in used else "", svg)
     return Picture(title, alt, svg.replace(_INK, "currentColor"))

@@ -20,7 +20,7 @@ _ADVICE = {
     "helped": "The fine-tuned model beats both baselines by more than chance explains.",
     "hurt": "A baseline beats the fine-tuned model: use that one, and doubt this source.",
     "neutral": "The held-out rows cannot tell the fine-tuned model from the better baseline.",
-    "not enough labels": "A verdict needs at least 10 labelled target rows.",
+    "not enough labels": "A verdict needs at least 10 labelled target rows, several of them held out.",
     "unknown": "Without target labels no score can be measured.",
 }
 
@@ -77,7 +77,7 @@ def fragment(summary: Summary, pictures: Sequence[Picture] = ()) -> str:
         _table("Domains", ("domain", "name", "rows"), _domain_rows(summary)),
         _table(
             "Shift between source and target rows",
-            ("", "MMD²", "p-value"),
+            ("rows", "MMD²", "p-value"),
             _shift_rows(summary),
             numeric=(1, 2),
         ),
@@ -202,7 +202,6 @@ h2, caption, figcaption { font-size: 1.05rem; font-weight: 600; text-align: left
 table { border-collapse: collapse; width: 100%; }
 caption { padding-bottom: .4rem; }
 th, td { border-bottom: 1px solid var(--line); padding: .35rem .6rem; text-align: left; }
-th, td { overflow-wrap: anywhere; }
 tbody th { font-weight: 500; }
 .number { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; }
 figure { margin: 2rem 0; }
