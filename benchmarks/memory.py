@@ -1,0 +1,57 @@
+"""Peak extra memory of one contender, in a process of its own: `python -m benchmarks.memory NAME THREADS`."""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import subprocess
+import sys
+from pathlib import Path
+
+from .cases import Case, inputs
+from .measure import settings
+from .peers import prepare
+
+CASE = Case("mmd2", 10_000, 10_000, 64)
+NAMES = ("isthmus", "torch tiled", "torch formula")
+
+
+def _status(field: str) -> int:
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith(field + ":"):
+            return 1024 * int(line.split()[1])
+    raise LookupError(field)
+
+
+def peak_extra_bytes(name: str, threads: int, case: Case = CASE) -> int:
+    """Highest memory during a call above what was resident before it; a small call has warmed the library."""
+    small = case.shrunk(50)
+    with settings(case, threads):
+        prepare(small, name, inputs(small))()
+        call = prepare(case, name, inputs(case))
+        if not Path("/proc/self/clear_refs").exists():
+            before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+            call()
+            unit = 1 if sys.platform == "darwin" else 1024
+            return unit * (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
+        # ru_maxrss outlives exec and would count the parent's peak; the kernel's own mark can be reset.
+        Path("/proc/self/clear_refs").write_text("5")
+        before = _status("VmRSS")
+        call()
+        return _status("VmHWM") - before
+
+
+def measure(name: str, threads: int) -> int | str:
+    """Bytes for one contender, from a fresh process; the last line of its complaint when it fails."""
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    command = [sys.executable, "-m", __spec__.name, name, str(threads)]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    if done.returncode:
+        last = done.stderr.strip().splitlines()[-1]
+        return last.partition(": ")[2] or last
+    return int(json.loads(done.stdout.splitlines()[-1]))
+
+
+if __name__ == "__main__":
+    print(peak_extra_bytes(sys.argv[1], int(sys.argv[2])))

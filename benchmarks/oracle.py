@@ -1,0 +1,181 @@
+"""What each case must give: float64 formulas, the error of a result against them, and the errors allowed."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from .cases import Case, Inputs, kernel_values
+
+# Largest error allowed to Isthmus (docs/numerics.md); a peer must stay within PEER_SLACK times as much,
+# which tells that it computes the same thing.
+PROMISE = {
+    "mmd2": {"float32": 1e-7, "float64": 1e-14},
+    "kernel_matrix": {"float32": 5e-6, "float64": 1e-13},
+    "kernel_matmul": {"float32": 5e-6, "float64": 1e-13},
+    "project": {"float32": 5e-6, "float64": 1e-13},
+    "coral": {"float32": 1e-4, "float64": 1e-8},
+    "tca": {"float32": 1e-3, "float64": 1e-5},
+    "permutation_test": {"float32": 1e-7, "float64": 1e-14},
+}
+PEER_SLACK = 10_000.0
+SAMPLED_ROWS = 200
+SAMPLED_BATCHES = 32
+BLOCK = 512  # float64 tiles of 2 MB
+
+
+def squared_distances(a: np.ndarray[Any, Any], b: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """Squared Euclidean distances (n, m) of float64 rows, by the matrix product on centred rows."""
+    mean = a.mean(axis=0)
+    a, b = a - mean, b - mean
+    return np.maximum((a * a).sum(1)[:, None] + (b * b).sum(1)[None, :] - 2.0 * (a @ b.T), 0.0)
+
+
+def _distances(case: Case, a: np.ndarray[Any, Any], b: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    if case.kernel != "laplacian":
+        return squared_distances(a, b)
+    from scipy.spatial.distance import cdist
+
+    return np.asarray(cdist(a, b, "cityblock"))
+
+
+def _kernel(case: Case, a: np.ndarray[Any, Any], b: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    return np.asarray(kernel_values(case, _distances(case, a, b), np))
+
+
+def _sum_of_pairs(case: Case, a: np.ndarray[Any, Any], b: np.ndarray[Any, Any] | None) -> float:
+    """Sum of k(a_i, b_j); without b, of k(a_i, a_j) over i != j. In blocks, so memory stays small."""
+    total = 0.0
+    for start in range(0, len(a), BLOCK):
+        rows = a[start : start + BLOCK]
+        if b is None:
+            square = _kernel(case, rows, rows)
+            total += float(square.sum() - np.trace(square))
+            total += 2.0 * _sum_of_pairs(case, rows, a[start + BLOCK :]) if start + BLOCK < len(a) else 0.0
+        else:
+            total += sum(_kernel(case, rows, b[c : c + BLOCK]).sum() for c in range(0, len(b), BLOCK))
+    return total
+
+
+def mmd2(case: Case, x: np.ndarray[Any, Any], y: np.ndarray[Any, Any]) -> float:
+    """Unbiased squared MMD of two float64 samples."""
+    n, m = len(x), len(y)
+    within = _sum_of_pairs(case, x, None) / (n * (n - 1)) + _sum_of_pairs(case, y, None) / (m * (m - 1))
+    return within - 2.0 * _sum_of_pairs(case, x, y) / (n * m)
+
+
+def covariance(x: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """Covariance (d, d), divided by the number of rows."""
+    centred = x - x.mean(axis=0)
+    return centred.T @ centred / len(x)
+
+
+def _spread(count: int, total: int) -> np.ndarray[Any, Any]:
+    return np.unique(np.linspace(0, total - 1, min(count, total)).astype(int))
+
+
+def expected(case: Case, data: Inputs) -> Any:
+    """The float64 answer, or as much of it as `error` needs."""
+    x, y, v, b = (a.astype(np.float64) for a in (data.x, data.y, data.v, data.b))
+    rows = _spread(SAMPLED_ROWS, case.n)
+    match case.operation:
+        case "mmd2" if case.batch:
+            items = _spread(SAMPLED_BATCHES, case.batch)
+            return items, np.array([mmd2(case, x[i], y[i]) for i in items])
+        case "mmd2":
+            return mmd2(case, x, y)
+        case "kernel_matrix":
+            return rows, _kernel(case, x[rows], y)
+        case "kernel_matmul":
+            kernel = _kernel(case, x[rows], y)
+            return rows, kernel @ v, kernel @ np.abs(v)
+        case "project":
+            return rows, np.maximum(x[rows] @ v + b, 0.0), np.abs(x[rows]) @ np.abs(v) + np.abs(b)
+        case "coral":
+            eye = np.eye(case.d)
+            return covariance(x) + eye, covariance(y) + eye
+        case "tca":
+            return tca(case, np.concatenate([x, y]))
+        case "permutation_test":
+            return mmd2(case, x, y), permuted_spread(case, np.concatenate([x, y]))
+    raise ValueError(f"operation must be one of {sorted(PROMISE)}, got {case.operation!r}")
+
+
+def tca(case: Case, z: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """TCA embedding (n + m, q) with unit-norm components: the dense pencil, solved by scipy."""
+    from scipy.linalg import eigh
+
+    kernel = _kernel(case, z, z)
+    gap = np.concatenate([np.full(case.n, 1.0 / case.n), np.full(case.m, -1.0 / case.m)])
+    force = kernel @ gap / np.linalg.norm(gap)
+    centred = kernel - kernel.mean(axis=0)
+    total = len(z)
+    _, a = eigh(
+        centred.T @ centred,
+        np.eye(total) + np.outer(force, force),
+        subset_by_index=[total - case.q, total - 1],
+    )
+    return np.asarray(kernel @ (a / np.linalg.norm(a, axis=0)))
+
+
+def permuted_spread(case: Case, z: np.ndarray[Any, Any], permutations: int = 200) -> float:
+    """Standard deviation of the unbiased squared MMD over random relabellings of the pooled rows."""
+    kernel = _kernel(case, z, z)
+    np.fill_diagonal(kernel, 0.0)
+    n, m = case.n, case.m
+    u = np.zeros((n + m, permutations))
+    u[:n] = 1.0
+    u = np.random.default_rng(7).permuted(u, axis=0)
+    return float(np.std(permuted_values(kernel @ u, u, kernel.sum(axis=1), n, m)))
+
+
+def permuted_values(ku: Any, u: Any, row_sums: Any, n: int, m: int) -> Any:
+    """Unbiased squared MMD of each 0/1 column of `u`, from K u and the row sums of K (zero diagonal)."""
+    xx = (u * ku).sum(0)
+    xz = u.T @ row_sums
+    return xx / (n * (n - 1)) + (row_sums.sum() - 2.0 * xz + xx) / (m * (m - 1)) - 2.0 * (xz - xx) / (n * m)
+
+
+def error(case: Case, data: Inputs, result: Any, answer: Any) -> float:
+    """How far `result` is from `answer`, on the scale of `PROMISE`."""
+    match case.operation:
+        case "mmd2" if case.batch:
+            items, values = answer
+            return float(np.max(np.abs(np.asarray(result, np.float64)[items] - values)))
+        case "mmd2":
+            return abs(float(result) - answer)
+        case "kernel_matrix":
+            rows, values = answer
+            return float(np.max(np.abs(np.asarray(result)[rows] - values)))
+        case "kernel_matmul" | "project":
+            rows, values, scale = answer
+            return float(np.max(np.abs(np.asarray(result)[rows] - values) / scale))
+        case "coral":
+            return _coral_error(data.x, np.asarray(result), answer)
+        case "tca":
+            return _angle(np.asarray(result, np.float64), answer)
+        case "permutation_test":
+            statistic, p_value, null = result
+            value, spread = answer
+            if not (
+                0.0 < float(p_value) <= 1.0 and 0.7 * spread < float(np.std(np.asarray(null))) < 1.4 * spread
+            ):
+                return float("inf")
+            return abs(float(statistic) - value)
+    raise ValueError(f"operation must be one of {sorted(PROMISE)}, got {case.operation!r}")
+
+
+def _coral_error(x: np.ndarray[Any, Any], moved: np.ndarray[Any, Any], answer: Any) -> float:
+    """The affine map x -> moved has matrix A; A' (Cs + I) A must be Ct + I. Largest difference, relative."""
+    source, target = answer
+    rows = _spread(20 * x.shape[1], len(x))
+    design = np.column_stack([x[rows], np.ones(len(rows))]).astype(np.float64)
+    a = np.linalg.lstsq(design, moved[rows].astype(np.float64), rcond=None)[0][:-1]
+    return float(np.max(np.abs(a.T @ source @ a - target)) / np.max(np.abs(target)))
+
+
+def _angle(a: np.ndarray[Any, Any], b: np.ndarray[Any, Any]) -> float:
+    """Sine of the largest angle between the column spaces of two matrices."""
+    a, b = np.linalg.qr(a)[0], np.linalg.qr(b)[0]
+    return float(np.linalg.norm(b - a @ (a.T @ b), 2))

@@ -1,0 +1,45 @@
+"""Isthmus's entry in each case, through the public interface and with its default checks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from .cases import Case, Inputs, gammas, isthmus_kernel
+
+
+def contender(case: Case, data: Inputs) -> Callable[[], Any]:
+    """A call without arguments that computes the case."""
+    import isthmus as im
+
+    match case.operation:
+        case "mmd2":
+            kernel = isthmus_kernel(case)
+            return lambda: im.mmd2(data.x, data.y, kernel=kernel)
+        case "kernel_matrix":
+            kernel, out = isthmus_kernel(case), np.zeros((case.n, case.m), case.dtype)
+            return lambda: im.kernel_matrix(data.x, data.y, kernel=kernel, out=out)
+        case "kernel_matmul":
+            kernel = isthmus_kernel(case)
+            return lambda: im.kernel_matmul(data.x, data.y, data.v, kernel=kernel)
+        case "project":
+            out = np.zeros((case.n, case.q), case.dtype)
+            return lambda: im.project(data.x, data.v, data.b, activation="relu", out=out)
+        case "coral":
+            return lambda: im.CORAL().fit(data.x, X_target=data.y).transform(data.x, domain="source")
+        case "tca":
+            pooled = np.concatenate([data.x, data.y])
+            (gamma,) = gammas(case)
+            tca = im.TCA(n_components=case.q, kernel=im.RBF(gamma=gamma), reg=1.0)
+            return lambda: tca.fit(data.x, X_target=data.y).transform(pooled)
+        case "permutation_test":
+            kernel = isthmus_kernel(case)
+            return lambda: _test(im, case, data, kernel)
+    raise ValueError(f"operation is not one of the benchmarks': {case.operation!r}")
+
+
+def _test(im: Any, case: Case, data: Inputs, kernel: Any) -> tuple[Any, Any, Any]:
+    result = im.two_sample_test(data.x, data.y, kernel=kernel, n_permutations=case.q, random_state=0)
+    return result.statistic, result.pvalue, result.null
