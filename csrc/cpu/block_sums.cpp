@@ -6,7 +6,7 @@
 namespace isthmus {
 namespace {
 
-constexpr std::size_t kChunkBytes = std::size_t(1) << 24;  // packed rows of small groups that are worked on together
+constexpr std::size_t kChunkBytes = std::size_t(1) << 22;  // packed rows of groups worked on together: stay in cache
 
 // The blocks and pairs that are worked on together: some groups, whole.
 struct Chunk {
