@@ -47,9 +47,8 @@ class CORAL(Aligner):
         source = moments(domains.X_source, source_weight, dtype=domains.X_source.dtype)
         target = moments(domains.X_target, target_weight, dtype=domains.X_target.dtype)
         covariances = [part.scatter / part.total for part in (source, target)]
-        (value_s, vector_s), (value_t, vector_t) = (
-            linalg.eigh(covariance, driver="evd") for covariance in covariances
-        )
+        # numpy's eigh: scipy has BLAS threads of its own, whose spinning slows down the next product.
+        (value_s, vector_s), (value_t, vector_t) = map(np.linalg.eigh, covariances)
         self.ridge_ = float(self.ridge)
         eps = np.finfo(np.result_type(domains.X_source, domains.X_target)).eps
         smallest = min(values[0] - len(values) * eps * values[-1] for values in (value_s, value_t))
