@@ -19,7 +19,7 @@ __all__ = ["TCA"]
 
 SCALINGS = ("unit", "metric", "white")
 SOLVERS = ("auto", "dense", "krylov")
-DENSE_ROWS = 1000  # up to here an n x n eigenproblem is as quick as any other way
+DENSE_ROWS = 600  # up to here an n x n eigenproblem is as quick as any other way
 STORED_ROWS = 4000  # up to here K is kept, in float64: 128 MB
 
 
@@ -39,7 +39,7 @@ class TCA(Aligner):
     scaling : "unit" (columns of A have length 1; reproduces the published figures), "metric" (A'BA = I) or
         "white" (A'SA = I: all embedded columns have equal variance)
     eigen_solver : how a dual is solved. "dense" stores K (n x n), "krylov" multiplies by K once per step,
-        "auto" takes the exact d x d form for the linear kernel, "dense" up to 1000 rows, "krylov" beyond,
+        "auto" takes the exact d x d form for the linear kernel, "dense" up to 600 rows, "krylov" beyond,
         which keeps K up to 4000 rows. The primal has exact small forms of its own.
     tol : residual at which "krylov" stops; None is 1e-8 for float64 rows or a stored K, 1e-3 for float32 rows
     max_passes : int >= 2, most products with K

@@ -40,6 +40,7 @@ __all__ = [
 ]
 
 PATIENCE = 10  # products with K without halving the residual: rounding allows no more
+SMALL_PENCIL = 512  # up to here a whole eigendecomposition costs little more than the wanted part
 BLOCK_BYTES = 2 << 20  # rows centred at once: large enough for BLAS, small enough for a shared cache
 
 
@@ -291,7 +292,7 @@ def solve_krylov(
         values, y = _leading(gram, small_factor, reg, wanted)
         if len(gram) + block > max_basis:
             ritz = _leading(gram, small_factor, reg, min(n_components + block, len(gram)))[1]
-            coordinates = linalg.qr(np.hstack([ritz, small_factor, basis.T @ root_image]), mode="economic")[0]
+            coordinates = np.linalg.qr(np.hstack([ritz, small_factor, basis.T @ root_image]))[0]
             basis, images = basis @ coordinates, images @ coordinates
             gram, y = coordinates.T @ gram @ coordinates, coordinates.T @ y
             image = images
@@ -304,10 +305,18 @@ def solve_krylov(
 def _leading(scatter: Array, factor: Array, reg: float, count: int) -> tuple[Array, Array]:
     """The `count` largest eigenpairs of S a = w (reg I + F F') a, largest first."""
     p = len(scatter)
+    scatter = (scatter + scatter.T) / 2
     metric = factor @ factor.T
     metric[np.diag_indices_from(metric)] += reg
     try:
-        values, vectors = linalg.eigh((scatter + scatter.T) / 2, metric, subset_by_index=[p - count, p - 1])
+        if p > SMALL_PENCIL:
+            values, vectors = linalg.eigh(scatter, metric, subset_by_index=[p - count, p - 1])
+        else:
+            # scipy has BLAS threads of its own, whose spinning would slow down the caller's next products.
+            lower = np.linalg.cholesky(metric)
+            half = np.linalg.solve(lower, scatter)
+            values, turned = np.linalg.eigh(np.linalg.solve(lower, half.T))
+            values, vectors = values[-count:], np.linalg.solve(lower.T, turned[:, -count:])
     except linalg.LinAlgError:
         gap = float(np.sum(factor * factor))
         raise ValueError(
@@ -364,8 +373,8 @@ def _orthonormal(columns: Array, basis: Array) -> Array:
     new = columns[:, length > 0] / length[length > 0]
     for _ in range(2):
         new = new - basis @ (basis.T @ new)
-    new, triangle, _ = linalg.qr(new, mode="economic", pivoting=True)
+    new, triangle = np.linalg.qr(new)
     found = np.abs(np.diag(triangle)) > 1e-14 * np.sqrt(len(columns))
-    new = new[:, : max(0, len(columns) - basis.shape[1])][:, found[: max(0, len(columns) - basis.shape[1])]]
+    new = new[:, found][:, : max(0, len(columns) - basis.shape[1])]
     new = new - basis @ (basis.T @ new)
-    return np.asarray(linalg.qr(new, mode="economic")[0]) if new.shape[1] else new
+    return np.asarray(np.linalg.qr(new)[0]) if new.shape[1] else new
