@@ -359,7 +359,9 @@ class Aligner(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         return True
 
     def _learn(self, domains: Domains, source_weight: Array | None, target_weight: Array | None) -> None:
+        """Learn from both domains, each with a weight a row or None: what every method brings."""
         raise NotImplementedError
 
     def _map(self, rows: Array, domain: str) -> Array:
+        """Rows of the "source" or the "target" moved: what every method brings."""
         raise NotImplementedError
