@@ -22,6 +22,8 @@ THREADS = (1, 2, 3, 7)
 KERNELS = {
     "rbf": im.RBF(bandwidth=2.5),
     "rbf-several": im.RBF(bandwidth=[1.0, 2.5, 6.0]),
+    # Ratio 2: kernels share exponentials. Not sorted, one missing, one twice.
+    "rbf-chain": im.RBF(bandwidth=[1.5, 0.75, 12.0, 3.0, 24.0, 3.0]),
     "laplacian": im.Laplacian(scale=7.0),
     "exponential": im.Exponential(scale=3.0),
     "matern12": im.Matern(nu=0.5, scale=3.0),

@@ -1,194 +1,176 @@
 // Sums of kernel values over pairs of blocks: each block is packed once, however many pairs use it.
 #include <algorithm>
+#include <memory>
 
 #include "prepare.hpp"
 
 namespace isthmus {
 namespace {
 
-constexpr std::size_t kChunkBytes = std::size_t(1) << 22;  // packed rows of groups worked on together: stay in cache
-
-// The blocks and pairs that are worked on together: some groups, whole.
-struct Chunk {
-    std::vector<std::size_t> blocks, pairs;
-    std::size_t first_group, last_group;
+// Items sorted by group: those of group g are order[begin[g]] to order[begin[g + 1]].
+struct ByGroup {
+    std::vector<std::size_t> order, begin;
 };
 
-// One pass over one chunk. `place` numbers are positions in the chunk's list of blocks.
-template <class T>
-class ChunkSums {
-  public:
-    ChunkSums(const Run& run, const std::vector<Block<T>>& blocks, std::size_t d, const std::vector<Pair>& pairs,
-              const Chunk& chunk)
-        : run_(run), engine_(engine_of<T>(run)), blocks_(blocks), d_(d), pairs_(pairs), chunk_(chunk) {
-        lay_out();
-    }
+template <class GroupOf>
+ByGroup by_group(std::size_t n_items, std::size_t n_groups, GroupOf group_of) {
+    ByGroup sorted{std::vector<std::size_t>(n_items), std::vector<std::size_t>(n_groups + 1, 0)};
+    for (std::size_t i = 0; i < n_items; ++i) ++sorted.begin[group_of(i) + 1];
+    for (std::size_t g = 0; g < n_groups; ++g) sorted.begin[g + 1] += sorted.begin[g];
+    std::vector<std::size_t> next(sorted.begin.begin(), sorted.begin.end() - 1);
+    for (std::size_t i = 0; i < n_items; ++i) sorted.order[next[group_of(i)]++] = i;
+    return sorted;
+}
 
-    void add(const Pass& pass, double* sums);
+// The sums of one group after another; the memory for one is kept for the next.
+template <class T>
+class GroupSums {
+  public:
+    GroupSums(const std::vector<Block<T>>& blocks, std::size_t d, const std::vector<Pair>& pairs,
+              const std::vector<Pass>& passes, const ByGroup& group_blocks, const ByGroup& group_pairs)
+        : blocks_(blocks),
+          d_(d),
+          pairs_(pairs),
+          passes_(passes),
+          group_blocks_(group_blocks),
+          group_pairs_(group_pairs),
+          first_panel_(blocks.size()),
+          mean_(d) {}
+
+    void add(const Run& run, std::size_t group, double* sums) {
+        lay_out(run, group);
+        list_pieces(run, group);
+        for (const Pass& pass : passes_) {
+            pack(run, pass);
+            add_pass(run, pass, sums);
+        }
+    }
 
   private:
     struct Piece {
-        std::size_t pair, left, right, n_left, n_right;  // panels, counted from the block's first
+        std::size_t pair, left_begin, left_end, right_begin, right_end;
     };
 
-    void lay_out();
-    void find_means();
-    void pack(const Pass& pass);
-    Buffer<T> weights(std::size_t width, const std::vector<std::size_t>& first_panel, std::size_t n_panels) const;
-    std::vector<Piece> pieces(std::vector<std::size_t>& bundles) const;
+    void lay_out(const Run& run, std::size_t group);
+    void list_pieces(const Run& run, std::size_t group);
+    void pack(const Run& run, const Pass& pass);
+    void add_pass(const Run& run, const Pass& pass, double* sums);
 
-    const Run& run_;
-    const Engine<T>& engine_;
     const std::vector<Block<T>>& blocks_;
     const std::size_t d_;
     const std::vector<Pair>& pairs_;
-    const Chunk& chunk_;
+    const std::vector<Pass>& passes_;
+    const ByGroup &group_blocks_, &group_pairs_;
 
-    std::vector<double> means_;                          // (groups of the chunk, d)
-    std::vector<std::size_t> first_left_, first_right_;  // panel, for each block of the whole list
-    Packed<T> left_, right_;
-    Buffer<T> left_weights_, right_weights_;
+    std::vector<std::size_t> first_panel_;  // of each block of the whole list
+    std::vector<double> mean_;
+    std::vector<Rows<T>> rows_;
+    std::vector<Sample<T>> samples_;
+    Packed<T> packed_;
+    Buffer<T> weights_;
+    std::vector<Piece> pieces_;
+    std::vector<std::size_t> bundles_;  // pieces handed out together, so that small blocks stay cheap
+    std::vector<double> partial_;
 };
 
+// Where each block's panels start, and there 1 or the weight of each row, 0 for rows that only fill a panel.
 template <class T>
-void ChunkSums<T>::find_means() {
-    const std::size_t n_groups = chunk_.last_group - chunk_.first_group;
-    means_.resize(n_groups * d_);
-    std::vector<std::vector<Rows<T>>> samples(n_groups);
-    for (std::size_t b : chunk_.blocks) samples[blocks_[b].group - chunk_.first_group].push_back(blocks_[b].rows);
-    const auto find = [&](std::size_t g, unsigned) { mean_of(run_, samples[g], d_, means_.data() + g * d_); };
-    if (n_groups == 1)
-        find(0, 0);  // one large group: its own pieces are shared out instead
-    else
-        run_tasks(n_groups, run_.n_threads, run_.interrupted, find);
-}
-
-// 1 or the block's weight for each row of each panel, 0 for rows that only fill a panel.
-template <class T>
-Buffer<T> ChunkSums<T>::weights(std::size_t width, const std::vector<std::size_t>& first_panel,
-                                std::size_t n_panels) const {
-    Buffer<T> all(n_panels * width);
-    std::fill_n(all.data(), n_panels * width, T(0));
-    for (std::size_t b : chunk_.blocks)
-        for (std::size_t i = 0; i < blocks_[b].rows.count; ++i)
-            all[first_panel[b] * width + i] = blocks_[b].weights ? blocks_[b].weights[i] : T(1);
-    return all;
-}
-
-// Where each block's panels start, and its weights there.
-template <class T>
-void ChunkSums<T>::lay_out() {
-    first_left_.assign(blocks_.size(), 0);
-    first_right_.assign(blocks_.size(), 0);
-    std::size_t n_left = 0, n_right = 0;
-    for (std::size_t b : chunk_.blocks) {
-        first_left_[b] = n_left;
-        first_right_[b] = n_right;
-        n_left += panels_in(blocks_[b].rows.count, engine_.rows);
-        n_right += panels_in(blocks_[b].rows.count, engine_.cols);
+void GroupSums<T>::lay_out(const Run& run, std::size_t group) {
+    const std::size_t width = engine_of<T>(run).cols;
+    rows_.clear();
+    samples_.clear();
+    std::size_t n_panels = 0;
+    for (std::size_t i = group_blocks_.begin[group]; i < group_blocks_.begin[group + 1]; ++i) {
+        const std::size_t b = group_blocks_.order[i];
+        first_panel_[b] = n_panels;
+        rows_.push_back(blocks_[b].rows);
+        samples_.push_back({blocks_[b].rows, mean_.data(), n_panels});
+        n_panels += panels_in(blocks_[b].rows.count, width);
     }
-    left_weights_ = weights(engine_.rows, first_left_, n_left);
-    right_weights_ = weights(engine_.cols, first_right_, n_right);
-}
-
-template <class T>
-void ChunkSums<T>::pack(const Pass& pass) {
-    if (pass.gram()) find_means();
-    std::vector<Sample<T>> lefts, rights;
-    for (std::size_t b : chunk_.blocks) {
-        const double* centre = pass.gram() ? means_.data() + (blocks_[b].group - chunk_.first_group) * d_ : nullptr;
-        lefts.push_back({blocks_[b].rows, centre, first_left_[b]});
-        rights.push_back({blocks_[b].rows, centre, first_right_[b]});
+    weights_.fit(n_panels * width);
+    std::fill_n(weights_.data(), n_panels * width, T(0));
+    for (std::size_t i = group_blocks_.begin[group]; i < group_blocks_.begin[group + 1]; ++i) {
+        const Block<T>& block = blocks_[group_blocks_.order[i]];
+        T* to = weights_.data() + first_panel_[group_blocks_.order[i]] * width;
+        if (block.weights)
+            std::copy_n(block.weights, block.rows.count, to);
+        else
+            std::fill_n(to, block.rows.count, T(1));
     }
-    left_ = pack_samples(run_, lefts, d_, pass, Side::Left);
-    right_ = pack_samples(run_, rights, d_, pass, Side::Right);
-    if (pass.gram()) add_raw_if_needed(run_, lefts, left_, rights, right_, pass);
 }
 
-// The tiles of all pairs in pieces; bundles of pieces are handed out together, so that small blocks stay cheap.
+// The tiles of all pairs of the group, in pieces that depend on nothing but the sizes.
 template <class T>
-std::vector<typename ChunkSums<T>::Piece> ChunkSums<T>::pieces(std::vector<std::size_t>& bundles) const {
+void GroupSums<T>::list_pieces(const Run& run, std::size_t group) {
     constexpr double kBundleCost = 1 << 18;  // vector operations
-    const TaskShape shape = task_shape(engine_, d_);
-    std::vector<Piece> all;
-    bundles.assign(1, 0);
+    const Engine<T>& engine = engine_of<T>(run);
+    const TaskShape shape = task_shape(engine, d_);
+    pieces_.clear();
+    bundles_.assign(1, 0);
     double cost = 0;
-    for (std::size_t p : chunk_.pairs) {
+    for (std::size_t i = group_pairs_.begin[group]; i < group_pairs_.begin[group + 1]; ++i) {
+        const std::size_t p = group_pairs_.order[i];
         const bool same = pairs_[p].left == pairs_[p].right;
-        const std::size_t n_left = panels_in(blocks_[pairs_[p].left].rows.count, engine_.rows);
-        const std::size_t n_right = panels_in(blocks_[pairs_[p].right].rows.count, engine_.cols);
-        for (std::size_t left = 0; left < n_left; left += shape.left_panels)
+        const std::size_t n_left = panels_in(blocks_[pairs_[p].left].rows.count, engine.rows);
+        const std::size_t n_right = panels_in(blocks_[pairs_[p].right].rows.count, engine.cols);
+        for (std::size_t left = 0; left < n_left; left += shape.left_tiles)
             for (std::size_t right = 0; right < n_right; right += shape.right_panels) {
-                const std::size_t lefts = std::min(shape.left_panels, n_left - left);
-                const std::size_t rights = std::min(shape.right_panels, n_right - right);
-                const bool below_diagonal = (right + rights) * engine_.cols <= left * engine_.rows + 1;
+                const std::size_t left_end = std::min(left + shape.left_tiles, n_left);
+                const std::size_t right_end = std::min(right + shape.right_panels, n_right);
+                const bool below_diagonal = right_end * engine.cols <= left * engine.rows + 1;
                 if (same && below_diagonal) continue;
-                all.push_back({p, left, right, lefts, rights});
-                cost += double(lefts * rights) * tile_cost(engine_, d_);
+                pieces_.push_back({p, left, left_end, right, right_end});
+                cost += double((left_end - left) * (right_end - right)) * tile_cost(engine, d_);
                 if (cost > kBundleCost) {
-                    bundles.push_back(all.size());
+                    bundles_.push_back(pieces_.size());
                     cost = 0;
                 }
             }
     }
-    if (bundles.back() != all.size()) bundles.push_back(all.size());
-    return all;
+    if (bundles_.back() != pieces_.size()) bundles_.push_back(pieces_.size());
 }
 
 template <class T>
-void ChunkSums<T>::add(const Pass& pass, double* sums) {
-    pack(pass);
-    std::vector<std::size_t> bundles;
-    const std::vector<Piece> all = pieces(bundles);
-    std::vector<double> partial(all.size());
-    Pass plain = pass;  // a lone weight is applied once, in float64
+void GroupSums<T>::pack(const Run& run, const Pass& pass) {
+    if (pass.gram()) mean_of(run, rows_, d_, mean_.data());
+    pack_samples(run, samples_, d_, pass, packed_);
+    add_raw_if_needed(run, samples_, pass, packed_);
+}
+
+template <class T>
+void GroupSums<T>::add_pass(const Run& run, const Pass& pass, double* sums) {
+    const Engine<T>& engine = engine_of<T>(run);
+    Term alone = pass.terms[0];  // a lone weight is applied once, in float64
+    Terms terms = pass.view();
     double weight = 1;
-    if (plain.terms.size() == 1) std::swap(weight, plain.terms[0].weight);
+    if (terms.count == 1) {
+        std::swap(weight, alone.weight);
+        terms.data = &alone;
+    }
     const Guard guard = guard_of<T>(pass, d_);
-    run_tasks(bundles.size() - 1, run_.n_threads, run_.interrupted, [&](std::size_t bundle, unsigned) {
+    partial_.resize(pieces_.size());
+    run_tasks(bundles_.size() - 1, run.n_threads, run.interrupted, [&](std::size_t bundle, unsigned) {
         const FlushDenormals flush;
-        for (std::size_t i = bundles[bundle]; i < bundles[bundle + 1]; ++i) {
-            const Piece& piece = all[i];
+        for (std::size_t i = bundles_[bundle]; i < bundles_[bundle + 1]; ++i) {
+            const Piece& piece = pieces_[i];
             const Pair pair = pairs_[piece.pair];
-            const std::size_t left = first_left_[pair.left] + piece.left,
-                              right = first_right_[pair.right] + piece.right;
-            partial[i] = engine_.sum({{left_.panels(left, piece.n_left), right_.panels(right, piece.n_right), d_,
-                                       piece.left * engine_.rows, piece.right * engine_.cols, plain.view(), guard},
-                                      left_weights_.data() + left * engine_.rows,
-                                      right_weights_.data() + right * engine_.cols,
+            const std::size_t left = first_panel_[pair.left], right = first_panel_[pair.right];
+            partial_[i] = engine.sum({{packed_.panels(left), packed_.panels(right), d_, piece.left_begin,
+                                       piece.left_end, piece.right_begin, piece.right_end, terms, guard},
+                                      weights_.data() + left * engine.cols,
+                                      weights_.data() + right * engine.cols,
                                       pair.left == pair.right});
         }
     });
-    for (std::size_t i = 0; i < all.size(); ++i) {
-        const Pair pair = pairs_[all[i].pair];
-        sums[all[i].pair] += weight * (pair.left == pair.right ? 2 * partial[i] : partial[i]);
+    for (std::size_t i = 0; i < pieces_.size(); ++i) {
+        const Pair pair = pairs_[pieces_[i].pair];
+        sums[pieces_[i].pair] += weight * (pair.left == pair.right ? 2 * partial_[i] : partial_[i]);
     }
-}
-
-// Groups together until their packed rows fill a private cache or two; a large group is a chunk of its own.
-template <class T>
-std::vector<Chunk> chunks_of(const std::vector<Block<T>>& blocks, std::size_t d, const std::vector<Pair>& pairs,
-                             std::size_t n_groups) {
-    std::vector<std::size_t> rows(n_groups), chunk_of(n_groups);
-    for (const Block<T>& b : blocks) rows[b.group] += b.rows.count;
-    std::vector<Chunk> chunks;
-    std::size_t bytes = 0;
-    for (std::size_t g = 0; g < n_groups; ++g) {
-        if (chunks.empty() || bytes > kChunkBytes) {
-            chunks.push_back({{}, {}, g, g});
-            bytes = 0;
-        }
-        bytes += 2 * rows[g] * d * sizeof(T);
-        chunks.back().last_group = g + 1;
-        chunk_of[g] = chunks.size() - 1;
-    }
-    for (std::size_t b = 0; b < blocks.size(); ++b) chunks[chunk_of[blocks[b].group]].blocks.push_back(b);
-    for (std::size_t p = 0; p < pairs.size(); ++p) chunks[chunk_of[blocks[pairs[p].left].group]].pairs.push_back(p);
-    return chunks;
 }
 
 template <class T>
 double weighted_diagonal(const Run& run, const Block<T>& block, std::size_t d, const SelfKernel& self) {
+    if (!block.weights && self.terms.empty()) return double(block.rows.count) * self.at_zero;
     double constant = 0, sum = 0;
     alignas(64) double u[64], value[64];
     for (std::size_t first = 0; first < block.rows.count; first += 64) {
@@ -199,7 +181,7 @@ double weighted_diagonal(const Run& run, const Block<T>& block, std::size_t d, c
             for (std::size_t k = 0; k < d; ++k) u[i] += double(x[k]) * double(x[k]);
         }
         if (!self.terms.empty())
-            run.engines->f64.apply({self.terms.data(), self.terms.size(), Pairing::Dot}, u, value, 64);
+            run.engines->f64.apply({self.terms.data(), self.terms.size(), Pairing::Dot, nullptr, 0}, u, value, 64);
         for (std::size_t i = 0; i < n; ++i) {
             const double w = block.weights ? double(block.weights[first + i]) : 1.0;
             constant += w * w;
@@ -222,17 +204,41 @@ void block_sums(const Run& wanted, const std::vector<Block<T>>& given, std::size
         if (crossing) b.group = 0;
         n_groups = std::max(n_groups, b.group + 1);
     }
-    double operations = 0;
-    for (const Block<T>& b : blocks) operations += 16.0 * double(b.rows.count) * double(d);
-    for (Pair p : pairs)
-        operations += double(blocks[p.left].rows.count) * double(blocks[p.right].rows.count) * double(d + 16);
+    const ByGroup group_blocks = by_group(blocks.size(), n_groups, [&](std::size_t b) { return blocks[b].group; });
+    const ByGroup group_pairs =
+        by_group(pairs.size(), n_groups, [&](std::size_t p) { return blocks[pairs[p].left].group; });
+    double operations = 0, largest = 0;  // vector operations
+    constexpr double kTogether = 1 << 19;
+    std::vector<std::size_t> bundles{0};  // groups handed out together
+    double bundled = 0;
+    for (std::size_t g = 0; g < n_groups; ++g) {
+        double cost = 0;
+        for (std::size_t i = group_blocks.begin[g]; i < group_blocks.begin[g + 1]; ++i)
+            cost += double(blocks[group_blocks.order[i]].rows.count) * double(d);
+        for (std::size_t i = group_pairs.begin[g]; i < group_pairs.begin[g + 1]; ++i) {
+            const Pair pair = pairs[group_pairs.order[i]];
+            cost += double(blocks[pair.left].rows.count) * double(blocks[pair.right].rows.count) * double(d + 16) / 16;
+        }
+        operations += 16 * cost;
+        largest = std::max(largest, cost);
+        if ((bundled += cost) > kTogether / 2 || g + 1 == n_groups) {
+            bundles.push_back(g + 1);
+            bundled = 0;
+        }
+    }
     const Run run = for_work(wanted, operations);
     std::fill_n(sums, pairs.size(), 0.0);
     const std::vector<Pass> passes = passes_of(kernel);
-    for (const Chunk& chunk : chunks_of(blocks, d, pairs, n_groups)) {
-        ChunkSums<T> work(run, blocks, d, pairs, chunk);
-        for (const Pass& pass : passes) work.add(pass, sums);
-    }
+    const bool many = bundles.size() > 2 && largest < kTogether;
+    std::vector<std::unique_ptr<GroupSums<T>>> of_worker(many ? run.n_threads : 1);
+    for (auto& work : of_worker)
+        work = std::make_unique<GroupSums<T>>(blocks, d, pairs, passes, group_blocks, group_pairs);
+    if (many)
+        run_tasks(bundles.size() - 1, run.n_threads, run.interrupted, [&](std::size_t bundle, unsigned worker) {
+            for (std::size_t g = bundles[bundle]; g < bundles[bundle + 1]; ++g) of_worker[worker]->add(run, g, sums);
+        });
+    else
+        for (std::size_t g = 0; g < n_groups; ++g) of_worker[0]->add(run, g, sums);
     const SelfKernel self = self_kernel(run, kernel);
     run_tasks(blocks.size(), run.n_threads, run.interrupted,
               [&](std::size_t b, unsigned) { diagonals[b] = weighted_diagonal(run, blocks[b], d, self); });

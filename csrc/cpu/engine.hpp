@@ -17,13 +17,22 @@ struct Term {
     double params[3];
 };
 
+// RBF kernels that share one exponential: weights of e, e^4 and e^16, with e = 2^-(factor u). A longer chain of
+// squarings would break the float32 promise.
+struct RbfChain {
+    double factor, weights[3];
+    size_t length;
+};
+
 struct Terms {
     const Term* data;
     size_t count;
     Pairing pairing;
+    const RbfChain* chains;  // the same sum when all terms are RBF and there are several, else none
+    size_t n_chains;
 };
 
-// Packed rows: panels of `width` rows, element (row r, dimension k) of a panel at [k * width + r].
+// Packed rows: panels of `cols` rows, element (row r, dimension k) of a panel at [k * cols + r].
 // Missing rows and dimensions d .. depth - 1 are 0.
 template <class T>
 struct PackTask {
@@ -32,19 +41,16 @@ struct PackTask {
     size_t count, d, depth;
     const double* centre;  // (d,) subtracted first, or null
     double scale;          // multiplied next
-    double times;          // multiplied last, exact: 1, or -2 for the left side of a Gram tile
-    size_t width;          // rows in a panel
     T* panels;
-    T* norms;  // |packed row / times|^2 for each row of every panel, or null
+    T* norms;  // |packed row|^2 for each row of every panel, or null
 };
 
-// Packed rows of one side, from its first panel.
+// Packed rows of one sample, from its first panel. They serve both sides of a tile.
 template <class T>
 struct Panels {
     const T* rows;
     const T* norms;  // null unless Gram
     const T* raw;    // the same rows, only multiplied by a power of two; null when no pair needs them
-    size_t count;
 };
 
 // The Gram trick loses digits where two long rows are near each other. A pair with guard * (|x|^2 + |y|^2) > 1 + u gets
@@ -55,12 +61,13 @@ struct Guard {
 };
 constexpr double kGuardMargin = 0.999;  // below it, guard * (|x|^2 + |y|^2) of a pair need not be looked at
 
-// Left panels against right panels; row0 and col0 number their first rows.
+// Some tiles of one sample against another: left tiles of `rows` rows, right panels of `cols`, both counted from the
+// sample's first row.
 template <class T>
 struct Tiles {
     Panels<T> left, right;
     size_t d;
-    size_t row0, col0;
+    size_t left_begin, left_end, right_begin, right_end;
     Terms terms;
     Guard guard;
 };
@@ -69,35 +76,35 @@ struct Tiles {
 template <class T>
 struct SumTask {
     Tiles<T> tiles;
-    const T *left_weights, *right_weights;  // 0 for missing rows
+    const T *left_weights, *right_weights;  // of the samples' rows, 0 for missing ones
     bool above_diagonal;
 };
 
-// out[i][j] = k_ij, or += when `add`.
+// out[i - row0][j - col0] = k_ij, or += when `add`, for i < n_rows, j < n_cols.
 template <class T>
 struct StoreTask {
     Tiles<T> tiles;
-    size_t n_rows, n_cols;  // that exist, counted from the first of this task
+    size_t n_rows, n_cols, row0, col0;
     T* out;
     size_t out_stride;
     bool add;
 };
 
-// out[i] = sum_j k_ij v_j over all right panels, or += when `add`.
+// out[i] = sum_j k_ij v_j over some right panels, or += when `add`.
 template <class T>
 struct MatmulTask {
     Tiles<T> tiles;
-    size_t n_rows;
-    const T* v;  // panels of `cols` columns: element (j, q) of a panel at [j * cols + q]; rows padded with zeros
+    size_t n_rows;  // of the whole result
+    const T* v;     // panels of `cols` columns: element (j, q) of a panel at [j * cols + q]; rows padded with zeros
     size_t v_rows, v_panels, n_out;
     bool skip_diagonal;
-    double* sums;  // workspace, kMatmulPanels * rows * v_panels * cols
-    T* tile;       // workspace, kMatmulPanels * rows * kMatmulDepth
-    T* out;
+    double* sums;  // workspace, kMatmulTiles * rows * v_panels * cols
+    T* strip;      // workspace, rows * max(kMatmulDepth, cols)
+    T* out;        // its first element
     size_t out_stride;
     bool add;
 };
-constexpr size_t kMatmulPanels = 8;   // left panels that share one sweep over v
+constexpr size_t kMatmulTiles = 12;   // left tiles that share one sweep over v
 constexpr size_t kMatmulDepth = 128;  // right rows summed in T before the float64 accumulator takes over
 
 enum class Activation : uint8_t { Identity, Relu, Tanh, Logistic, Cos };
@@ -120,6 +127,8 @@ template <class T>
 struct Engine {
     size_t rows, cols;  // of one tile
     void (*pack)(const PackTask<T>&) noexcept;
+    // sums (d,) += the rows, in float64.
+    void (*add_rows)(const T* rows, ptrdiff_t stride, size_t count, size_t d, double* sums) noexcept;
     double (*sum)(const SumTask<T>&) noexcept;
     void (*store)(const StoreTask<T>&) noexcept;
     void (*matmul)(const MatmulTask<T>&) noexcept;

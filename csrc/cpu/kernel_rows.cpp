@@ -6,28 +6,35 @@
 namespace isthmus {
 namespace {
 
-// Calls consume(pass, left, right, add) for each pass over all rows; both sides subtract the mean of y.
+// x and y, packed for one pass; only once when they are the same rows.
+template <class T>
+struct Sides {
+    const Pass& pass;
+    Packed<T> packed;
+    std::size_t right_panel;
+
+    Tiles<T> tiles(std::size_t left_begin, std::size_t left_end, std::size_t right_begin, std::size_t right_end) const {
+        return {packed.panels(0), packed.panels(right_panel), packed.d, left_begin, left_end, right_begin, right_end,
+                pass.view(),      guard_of<T>(pass, packed.d)};
+    }
+};
+
+// Calls consume(sides, add) for each pass over all rows; both sides subtract the mean of y.
 template <class T, class Consume>
 void for_each_pass(const Run& run, Rows<T> x, Rows<T> y, std::size_t d, const KernelSum& kernel, Consume consume) {
+    const bool same = x.data == y.data && x.stride == y.stride && x.count == y.count;
     bool add = false;
     for (const Pass& pass : passes_of(kernel)) {
         std::vector<double> mean(d);
         if (pass.gram()) mean_of<T>(run, {y}, d, mean.data());
-        const std::vector<Sample<T>> lefts{{x, mean.data(), 0}}, rights{{y, mean.data(), 0}};
-        Packed<T> left = pack_samples(run, lefts, d, pass, Side::Left);
-        Packed<T> right = pack_samples(run, rights, d, pass, Side::Right);
-        if (pass.gram()) add_raw_if_needed(run, lefts, left, rights, right, pass);
-        consume(pass, left, right, add);
+        std::vector<Sample<T>> samples{{x, mean.data(), 0}};
+        if (!same) samples.push_back({y, mean.data(), panels_in(x.count, engine_of<T>(run).cols)});
+        Sides<T> sides{pass, {}, samples.back().panel};
+        pack_samples(run, samples, d, pass, sides.packed);
+        add_raw_if_needed(run, samples, pass, sides.packed);
+        consume(sides, add);
         add = true;
     }
-}
-
-template <class T>
-Tiles<T> tiles(const Pass& pass, const Packed<T>& left, std::size_t left0, std::size_t n_left, const Packed<T>& right,
-               std::size_t right0, std::size_t n_right) {
-    return {left.panels(left0, n_left), right.panels(right0, n_right), left.d,
-            left0 * left.width,         right0 * right.width,          pass.view(),
-            guard_of<T>(pass, left.d)};
 }
 
 }  // namespace
@@ -38,17 +45,15 @@ void kernel_matrix(const Run& wanted, Rows<T> x, Rows<T> y, std::size_t d, const
     const Run run = for_work(wanted, double(x.count) * double(y.count) * double(d + 16));
     const Engine<T>& engine = engine_of<T>(run);
     const TaskShape shape = task_shape(engine, d);
-    for_each_pass(run, x, y, d, kernel, [&](const Pass& pass, const Packed<T>& left, const Packed<T>& right, bool add) {
-        const std::size_t across = panels_in(right.n_panels, shape.right_panels);
-        const std::size_t down = panels_in(left.n_panels, shape.left_panels);
+    const std::size_t n_left = panels_in(x.count, engine.rows), n_right = panels_in(y.count, engine.cols);
+    const std::size_t across = panels_in(n_right, shape.right_panels), down = panels_in(n_left, shape.left_tiles);
+    for_each_pass(run, x, y, d, kernel, [&](const Sides<T>& sides, bool add) {
         run_tasks(across * down, run.n_threads, run.interrupted, [&](std::size_t task, unsigned) {
             const FlushDenormals flush;
-            const std::size_t left0 = task / across * shape.left_panels, row0 = left0 * left.width;
-            const std::size_t right0 = task % across * shape.right_panels, col0 = right0 * right.width;
-            const std::size_t n_left = std::min(shape.left_panels, left.n_panels - left0);
-            const std::size_t n_right = std::min(shape.right_panels, right.n_panels - right0);
-            engine.store({tiles(pass, left, left0, n_left, right, right0, n_right), x.count - row0, y.count - col0,
-                          out + row0 * out_stride + col0, out_stride, add});
+            const std::size_t left = task / across * shape.left_tiles, right = task % across * shape.right_panels;
+            engine.store({sides.tiles(left, std::min(left + shape.left_tiles, n_left), right,
+                                      std::min(right + shape.right_panels, n_right)),
+                          x.count, y.count, 0, 0, out, out_stride, add});
         });
     });
 }
@@ -65,7 +70,7 @@ Buffer<T> pack_columns(const Run& run, const T* v, std::size_t n_rows, std::size
         const std::size_t depth = std::min(kPiece, padded_rows - row);
         const std::size_t present = row < n_rows ? std::min(depth, n_rows - row) : 0;
         engine.pack({v + row * n_columns + column, 1, std::ptrdiff_t(n_columns),
-                     std::min(engine.cols, n_columns - column), present, depth, nullptr, 1.0, 1.0, engine.cols,
+                     std::min(engine.cols, n_columns - column), present, depth, nullptr, 1.0,
                      packed.data() + column * padded_rows + row * engine.cols, nullptr});
     });
     return packed;
@@ -80,32 +85,29 @@ void kernel_matmul(const Run& wanted, Rows<T> x, Rows<T> y, std::size_t d, const
     const std::size_t v_panels = panels_in(n_columns, engine.cols);
     const std::size_t v_rows = panels_in(y.count, engine.cols) * engine.cols;
     const Buffer<T> v_packed = pack_columns(run, v, y.count, v_rows, n_columns);
-    // Fewer left panels in a task when there are few: each row's sum is the same in any grouping.
-    const std::size_t task_panels = std::clamp<std::size_t>(panels_in(x.count, engine.rows) / 16, 1, kMatmulPanels);
-    const std::size_t sums_size = task_panels * engine.rows * v_panels * engine.cols;
-    const std::size_t tile_size = engine.rows * std::max(kMatmulDepth, engine.cols);
+    const std::size_t n_left = panels_in(x.count, engine.rows), n_right = panels_in(y.count, engine.cols);
+    // Fewer left tiles in a task when there are few: each row's sum is the same in any grouping.
+    const std::size_t task_tiles = std::clamp<std::size_t>(n_left / 16, 1, kMatmulTiles);
+    const std::size_t sums_size = task_tiles * engine.rows * v_panels * engine.cols;
+    const std::size_t strip_size = engine.rows * std::max(kMatmulDepth, engine.cols);
     const Buffer<double> sums(sums_size * run.n_threads);
-    const Buffer<T> tile(tile_size * run.n_threads);
+    const Buffer<T> strips(strip_size * run.n_threads);
     // Right panels in a slice, in whole steps of the accumulation; depends on y and v alone, as a row's bits must.
     const std::size_t step = std::max<std::size_t>(1, kMatmulDepth / engine.cols);
-    const double panel_cost = kMatmulPanels * tile_cost(engine, d + v_panels * engine.cols);
+    const double panel_cost = kMatmulTiles * tile_cost(engine, d + v_panels * engine.cols);
     const std::size_t slice = step * std::max<std::size_t>(1, std::size_t(kSliceCost / panel_cost) / step);
-    for_each_pass(run, x, y, d, kernel, [&](const Pass& pass, const Packed<T>& left, const Packed<T>& right, bool add) {
-        for (std::size_t right0 = 0; right0 < right.n_panels; right0 += slice) {
-            const std::size_t n_right = std::min(slice, right.n_panels - right0);
-            run_tasks(
-                panels_in(left.n_panels, task_panels), run.n_threads, run.interrupted,
-                [&](std::size_t task, unsigned worker) {
-                    const FlushDenormals flush;
-                    const std::size_t left0 = task * task_panels, row0 = left0 * left.width;
-                    const std::size_t n_left = std::min(task_panels, left.n_panels - left0);
-                    engine.matmul({tiles(pass, left, left0, n_left, right, right0, n_right),
-                                   std::min(n_left * left.width, x.count - row0),
-                                   v_packed.data() + right0 * engine.cols * engine.cols, v_rows, v_panels, n_columns,
-                                   skip_diagonal, sums.data() + worker * sums_size, tile.data() + worker * tile_size,
-                                   out + row0 * n_columns, n_columns, add || right0 > 0});
-                });
-        }
+    for_each_pass(run, x, y, d, kernel, [&](const Sides<T>& sides, bool add) {
+        for (std::size_t right = 0; right < n_right; right += slice)
+            run_tasks(panels_in(n_left, task_tiles), run.n_threads, run.interrupted,
+                      [&](std::size_t task, unsigned worker) {
+                          const FlushDenormals flush;
+                          const std::size_t left = task * task_tiles;
+                          engine.matmul({sides.tiles(left, std::min(left + task_tiles, n_left), right,
+                                                     std::min(right + slice, n_right)),
+                                         x.count, v_packed.data(), v_rows, v_panels, n_columns, skip_diagonal,
+                                         sums.data() + worker * sums_size, strips.data() + worker * strip_size, out,
+                                         n_columns, add || right > 0});
+                      });
     });
 }
 

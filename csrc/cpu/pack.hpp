@@ -1,7 +1,6 @@
 // Rows into panels: centred, scaled in float64, rounded once, turned so that a panel's rows stand side by side.
 #pragma once
 
-#include <assert.h>
 #include <string.h>
 
 #include "engine.hpp"
@@ -12,7 +11,15 @@ namespace isthmus::ISTHMUS_ARCH {
 namespace {
 
 constexpr size_t kPackDepth = 16;  // dimensions turned at a time
-constexpr size_t kPackWidth = 32;  // room for the wider panel
+
+// sums (d,) += rows, in float64.
+template <class T>
+void add_rows(const T* rows, ptrdiff_t stride, size_t count, size_t d, double* sums) noexcept {
+    for (size_t i = 0; i < count; ++i) {
+        const T* x = rows + ptrdiff_t(i) * stride;
+        for (size_t k = 0; k < d; ++k) sums[k] += double(x[k]);
+    }
+}
 
 // (x - centre) * scale for `count` dimensions of one row, computed in float64.
 template <class T>
@@ -26,7 +33,8 @@ ISTHMUS_FN void scale_row(const PackTask<T>& t, const T* x, size_t k0, size_t co
     }
 }
 
-// Turns one 16-byte square: rows kPackDepth apart become columns kPackWidth apart.
+// Turns one 16-byte square: rows kPackDepth apart become columns kWidth apart.
+template <size_t kWidth>
 ISTHMUS_FN void turn_square(const float* block, float* columns) {
     typedef float Quad __attribute__((vector_size(16)));
     Quad row[4];
@@ -39,24 +47,22 @@ ISTHMUS_FN void turn_square(const float* block, float* columns) {
     row[1] = __builtin_shufflevector(low0, low1, 2, 3, 6, 7);
     row[2] = __builtin_shufflevector(high0, high1, 0, 1, 4, 5);
     row[3] = __builtin_shufflevector(high0, high1, 2, 3, 6, 7);
-    for (int k = 0; k < 4; ++k) memcpy(columns + k * kPackWidth, &row[k], sizeof(Quad));
+    for (int k = 0; k < 4; ++k) memcpy(columns + k * kWidth, &row[k], sizeof(Quad));
 }
+template <size_t kWidth>
 ISTHMUS_FN void turn_square(const double* block, double* columns) {
     for (int r = 0; r < 2; ++r)
-        for (int k = 0; k < 2; ++k) columns[k * kPackWidth + r] = block[r * kPackDepth + k];
+        for (int k = 0; k < 2; ++k) columns[k * kWidth + r] = block[r * kPackDepth + k];
 }
 
-// A norm is summed like the tile's own products, so that equal rows give u = 0 to the bit.
-template <size_t kWidth, class T>
+template <class T>
 void pack_panel(const PackTask<T>& t, size_t first, T* panel, T* norms) noexcept {
-    constexpr size_t kSquare = 16 / sizeof(T);
-    constexpr size_t kPadded = (kWidth + kSquare - 1) / kSquare * kSquare;
-    static_assert(kPadded <= kPackWidth && kPackWidth % kLanes<T> == 0);
-    alignas(64) T squares[kPackWidth] = {};
-    alignas(64) T block[kPadded][kPackDepth] = {};
-    alignas(64) T columns[kPackDepth][kPackWidth] = {};
+    constexpr size_t kWidth = size_t(kCols<T>), kSquare = 16 / sizeof(T);
+    static_assert(kWidth % kSquare == 0);
+    alignas(64) T block[kWidth][kPackDepth] = {};
+    alignas(64) T columns[kPackDepth][kWidth];
+    Pack<T> squares[kPacks] = {};
     const size_t present = t.count - first < kWidth ? t.count - first : kWidth;
-    const T times = T(t.times);
     for (size_t k0 = 0; k0 < t.depth; k0 += kPackDepth) {
         const size_t depth = t.depth - k0 < kPackDepth ? t.depth - k0 : kPackDepth;
         const size_t filled = k0 >= t.d ? 0 : (t.d - k0 < depth ? t.d - k0 : depth);
@@ -68,33 +74,27 @@ void pack_panel(const PackTask<T>& t, size_t first, T* panel, T* norms) noexcept
             else
                 scale_row(t, x, k0, filled, block[r]);
         }
-        for (size_t r = 0; r < kPadded; r += kSquare)
-            for (size_t k = 0; k < kPackDepth; k += kSquare) turn_square(&block[r][k], &columns[k][r]);
-        for (size_t k = 0; k < depth; ++k) {
-            for (size_t r = 0; norms && r < kWidth; r += kLanes<T>) {
-                const Pack<T> v = load(columns[k] + r);
-                store(squares + r, fma(v, v, load(squares + r)));
-            }
-            T* out = panel + (k0 + k) * kWidth;
-            for (size_t r = 0; r < kWidth; ++r) out[r] = columns[k][r] * times;
-        }
+        T* out = panel + k0 * kWidth;
+        T* turned = depth == kPackDepth ? out : columns[0];
+        for (size_t r = 0; r < kWidth; r += kSquare)
+            for (size_t k = 0; k < kPackDepth; k += kSquare) turn_square<kWidth>(&block[r][k], turned + k * kWidth + r);
+        if (depth < kPackDepth) memcpy(out, turned, depth * kWidth * sizeof(T));
+        // A norm is summed like the tile's own products, so that equal rows give u = 0 to the bit.
+        if (norms)
+            for (size_t k = 0; k < depth; ++k)
+                for (int c = 0; c < kPacks; ++c) {
+                    const Pack<T> v = load(out + k * kWidth + size_t(c * kLanes<T>));
+                    squares[c] = fma(v, v, squares[c]);
+                }
     }
-    if (norms) memcpy(norms, squares, kWidth * sizeof(T));
-}
-
-template <size_t kWidth, class T>
-void pack_as(const PackTask<T>& t) noexcept {
-    for (size_t first = 0; first < t.count; first += kWidth)
-        pack_panel<kWidth>(t, first, t.panels + first * t.depth, t.norms ? t.norms + first : nullptr);
+    if (norms)
+        for (int c = 0; c < kPacks; ++c) store(norms + c * kLanes<T>, squares[c]);
 }
 
 template <class T>
 void pack(const PackTask<T>& t) noexcept {
-    assert(t.width == size_t(kRows) || t.width == size_t(kCols<T>));
-    if (t.width == size_t(kRows))
-        pack_as<size_t(kRows)>(t);
-    else
-        pack_as<size_t(kCols<T>)>(t);
+    for (size_t first = 0; first < t.count; first += size_t(kCols<T>))
+        pack_panel(t, first, t.panels + first * t.depth, t.norms ? t.norms + first : nullptr);
 }
 
 }  // namespace

@@ -56,10 +56,31 @@ double factor_of(double input_scale, double pack_scale, Pairing pairing) {
 
 double power_of_two_below(double x) { return std::ldexp(1.0, std::ilogb(x)); }
 
+// The narrowest gap between two kernels that is rounding, not intent.
+bool same(double a, double b) { return std::abs(a - b) <= 1e-14 * b; }
+
+// From the smallest gamma up: kernels of 4 and 16 times a chain's gamma join it.
+std::vector<RbfChain> chains_of(std::vector<Term> terms) {
+    std::sort(terms.begin(), terms.end(), [](const Term& a, const Term& b) { return a.factor < b.factor; });
+    std::vector<RbfChain> chains;
+    for (const Term& t : terms) {
+        bool joined = false;
+        for (RbfChain& chain : chains)
+            for (std::size_t i = 0; i < 3 && !joined; ++i)
+                if (same(t.factor, chain.factor * double(1 << (2 * i)))) {
+                    chain.weights[i] += t.weight;
+                    chain.length = std::max(chain.length, i + 1);
+                    joined = true;
+                }
+        if (!joined) chains.push_back({t.factor, {t.weight, 0.0, 0.0}, 1});
+    }
+    return chains;
+}
+
 // The pass takes the largest input scale, so that a lone kernel needs no factor and other factors are below 1.
 // Rows whose differences are formed are only multiplied by a power of two: exact.
 Pass make_pass(const KernelSum& kernel, host::Input input) {
-    Pass pass{pairing_of(input), 0.0, 0.0, {}};
+    Pass pass{pairing_of(input), 0.0, 0.0, {}, {}};
     double weights = 0;
     for (const KernelTerm& t : kernel)
         if (facts(t.kernel).input == input) {
@@ -75,6 +96,9 @@ Pass make_pass(const KernelSum& kernel, host::Input input) {
             const double factor = factor_of(facts(t.kernel).input_scale(t.params), pass.scale, pass.pairing);
             pass.terms.push_back({t.kernel, t.weight, factor, {t.params[0], t.params[1], t.params[2]}});
         }
+    const auto is_rbf = [](const Term& t) { return kernel_names()[t.kernel].name == std::string("rbf"); };
+    if (pass.terms.size() > 1 && std::all_of(pass.terms.begin(), pass.terms.end(), is_rbf))
+        pass.chains = chains_of(pass.terms);
     return pass;
 }
 
@@ -120,7 +144,7 @@ SelfKernel self_kernel(const Run& run, const KernelSum& kernel) {
             self.terms.push_back(term);
         } else {
             alignas(64) double zero[8] = {}, value[8];
-            run.engines->f64.apply({&term, 1, Pairing::Dot}, zero, value, 8);
+            run.engines->f64.apply({&term, 1, Pairing::Dot, nullptr, 0}, zero, value, 8);
             self.at_zero += value[0];
         }
     }
@@ -128,62 +152,65 @@ SelfKernel self_kernel(const Run& run, const KernelSum& kernel) {
 }
 
 template <class T>
-Buffer<T>::Buffer(std::size_t count) {
+void Buffer<T>::fit(std::size_t count) {
     constexpr std::size_t kLine = 64, kHuge = std::size_t(1) << 21;
+    if (data_ && count <= count_) return;
     if (count > (std::size_t(-1) / 2) / sizeof(T)) throw std::bad_alloc();
     const std::size_t border = count * sizeof(T) >= 2 * kHuge ? kHuge : kLine;
     const std::size_t bytes = std::max<std::size_t>(1, (count * sizeof(T) + border - 1) / border) * border;
+    clear();
     data_.reset(static_cast<T*>(std::aligned_alloc(border, bytes)));
     if (!data_) throw std::bad_alloc();
+    count_ = count;
     if (border == kHuge) madvise(data_.get(), bytes, MADV_HUGEPAGE);
 }
 
 template <class T>
 void mean_of(const Run& run, const std::vector<Rows<T>>& samples, std::size_t d, double* mean) {
     constexpr std::size_t kPiece = 4096;
-    std::vector<Rows<T>> pieces;
-    double count = 0;
-    for (const Rows<T>& rows : samples) {
-        count += double(rows.count);
-        for (std::size_t i = 0; i < rows.count; i += kPiece)
-            pieces.push_back(
-                {rows.data + std::ptrdiff_t(i) * rows.stride, rows.stride, std::min(kPiece, rows.count - i)});
-    }
-    Buffer<double> sums(pieces.size() * d);
-    run_tasks(pieces.size(), run.n_threads, run.interrupted, [&](std::size_t p, unsigned) {
-        double* sum = sums.data() + p * d;
-        std::fill_n(sum, d, 0.0);
-        for (std::size_t i = 0; i < pieces[p].count; ++i) {
-            const T* x = pieces[p].data + std::ptrdiff_t(i) * pieces[p].stride;
-            for (std::size_t k = 0; k < d; ++k) sum[k] += double(x[k]);
-        }
-    });
+    const Engine<T>& engine = engine_of<T>(run);
+    std::size_t count = 0;
+    for (const Rows<T>& rows : samples) count += rows.count;
     std::fill_n(mean, d, 0.0);
-    for (std::size_t p = 0; p < pieces.size(); ++p)
-        for (std::size_t k = 0; k < d; ++k) mean[k] += sums[p * d + k];
-    for (std::size_t k = 0; k < d; ++k) mean[k] /= count;
+    if (count <= kPiece) {
+        for (const Rows<T>& rows : samples) engine.add_rows(rows.data, rows.stride, rows.count, d, mean);
+    } else {
+        std::vector<Rows<T>> pieces;
+        for (const Rows<T>& rows : samples)
+            for (std::size_t i = 0; i < rows.count; i += kPiece)
+                pieces.push_back(
+                    {rows.data + std::ptrdiff_t(i) * rows.stride, rows.stride, std::min(kPiece, rows.count - i)});
+        const Buffer<double> sums(pieces.size() * d);
+        run_tasks(pieces.size(), run.n_threads, run.interrupted, [&](std::size_t p, unsigned) {
+            std::fill_n(sums.data() + p * d, d, 0.0);
+            engine.add_rows(pieces[p].data, pieces[p].stride, pieces[p].count, d, sums.data() + p * d);
+        });
+        for (std::size_t p = 0; p < pieces.size(); ++p)
+            for (std::size_t k = 0; k < d; ++k) mean[k] += sums[p * d + k];
+    }
+    for (std::size_t k = 0; k < d; ++k) mean[k] /= double(count);
 }
 
 namespace {
 
 // Packs every sample by pieces; `norms` may be null.
 template <class T>
-void pack_into(const Run& run, const std::vector<Sample<T>>& samples, std::size_t d, double scale, double times,
-               std::size_t width, T* panels, T* norms, bool centred) {
+void pack_into(const Run& run, const std::vector<Sample<T>>& samples, std::size_t d, double scale, T* panels, T* norms,
+               bool centred) {
     struct Piece {
         std::size_t sample, first, count;
     };
-    const std::size_t step = width * std::max<std::size_t>(1, (1u << 16) / (width * d));
+    const Engine<T>& engine = engine_of<T>(run);
+    const std::size_t width = engine.cols, step = width * std::max<std::size_t>(1, (1u << 16) / (width * d));
     std::vector<Piece> pieces;
     for (std::size_t s = 0; s < samples.size(); ++s)
         for (std::size_t first = 0; first < samples[s].rows.count; first += step)
             pieces.push_back({s, first, std::min(step, samples[s].rows.count - first)});
-    const Engine<T>& engine = engine_of<T>(run);
     run_tasks(pieces.size(), run.n_threads, run.interrupted, [&](std::size_t i, unsigned) {
         const Sample<T>& sample = samples[pieces[i].sample];
         const std::size_t row = sample.panel * width + pieces[i].first;
         engine.pack({sample.rows.data + std::ptrdiff_t(pieces[i].first) * sample.rows.stride, sample.rows.stride, 1,
-                     pieces[i].count, d, d, centred ? sample.centre : nullptr, scale, times, width, panels + row * d,
+                     pieces[i].count, d, d, centred ? sample.centre : nullptr, scale, panels + row * d,
                      norms ? norms + row : nullptr});
     });
 }
@@ -193,36 +220,33 @@ void pack_into(const Run& run, const std::vector<Sample<T>>& samples, std::size_
 template <class T>
 double Packed<T>::reach() const {
     T largest = 0;
-    if (norms.data())
+    if (has_norms)
         for (std::size_t i = 0; i < n_panels * width; ++i) largest = std::max(largest, norms[i]);
     return double(largest);
 }
 
 template <class T>
-Packed<T> pack_samples(const Run& run, const std::vector<Sample<T>>& samples, std::size_t d, const Pass& pass,
-                       Side side) {
-    const Engine<T>& engine = engine_of<T>(run);
-    Packed<T> packed{side == Side::Left ? engine.rows : engine.cols, 0, d, {}, {}, {}};
+void pack_samples(const Run& run, const std::vector<Sample<T>>& samples, std::size_t d, const Pass& pass,
+                  Packed<T>& packed) {
+    packed.width = engine_of<T>(run).cols;
+    packed.d = d;
+    packed.n_panels = 0;
     for (const Sample<T>& s : samples)
         packed.n_panels = std::max(packed.n_panels, s.panel + panels_in(s.rows.count, packed.width));
-    packed.rows = Buffer<T>(packed.n_panels * packed.width * d);
-    if (pass.gram()) packed.norms = Buffer<T>(packed.n_panels * packed.width);
-    pack_into(run, samples, d, pass.scale, pass.gram() && side == Side::Left ? -2.0 : 1.0, packed.width,
-              packed.rows.data(), packed.norms.data(), pass.gram());
-    return packed;
+    packed.rows.fit(packed.n_panels * packed.width * d);
+    packed.has_norms = pass.gram();
+    packed.has_raw = false;
+    if (packed.has_norms) packed.norms.fit(packed.n_panels * packed.width);
+    pack_into(run, samples, d, pass.scale, packed.rows.data(), packed.has_norms ? packed.norms.data() : nullptr,
+              pass.gram());
 }
 
 template <class T>
-void add_raw_if_needed(const Run& run, const std::vector<Sample<T>>& lefts, Packed<T>& left,
-                       const std::vector<Sample<T>>& rights, Packed<T>& right, const Pass& pass) {
-    if (guard_of<T>(pass, left.d).guard * (left.reach() + right.reach()) < kGuardMargin) return;
-    const auto add = [&](const std::vector<Sample<T>>& samples, Packed<T>& side) {
-        side.raw = Buffer<T>(side.n_panels * side.width * side.d);
-        pack_into(run, samples, side.d, pass.raw_scale(), 1.0, side.width, side.raw.data(), static_cast<T*>(nullptr),
-                  false);
-    };
-    add(lefts, left);
-    add(rights, right);
+void add_raw_if_needed(const Run& run, const std::vector<Sample<T>>& samples, const Pass& pass, Packed<T>& packed) {
+    if (!pass.gram() || guard_of<T>(pass, packed.d).guard * 2 * packed.reach() < kGuardMargin) return;
+    packed.raw.fit(packed.n_panels * packed.width * packed.d);
+    packed.has_raw = true;
+    pack_into(run, samples, packed.d, pass.raw_scale(), packed.raw.data(), static_cast<T*>(nullptr), false);
 }
 
 template <class T>
@@ -234,14 +258,13 @@ TaskShape task_shape(const Engine<T>& engine, std::size_t d) {
     return {std::max<std::size_t>(1, std::size_t(kTaskCost / cost)), right};
 }
 
-#define ISTHMUS_X(T)                                                                                               \
-    template class Buffer<T>;                                                                                      \
-    template struct Packed<T>;                                                                                     \
-    template Guard guard_of<T>(const Pass&, std::size_t);                                                          \
-    template void mean_of<T>(const Run&, const std::vector<Rows<T>>&, std::size_t, double*);                       \
-    template Packed<T> pack_samples<T>(const Run&, const std::vector<Sample<T>>&, std::size_t, const Pass&, Side); \
-    template void add_raw_if_needed<T>(const Run&, const std::vector<Sample<T>>&, Packed<T>&,                      \
-                                       const std::vector<Sample<T>>&, Packed<T>&, const Pass&);                    \
+#define ISTHMUS_X(T)                                                                                                \
+    template class Buffer<T>;                                                                                       \
+    template struct Packed<T>;                                                                                      \
+    template Guard guard_of<T>(const Pass&, std::size_t);                                                           \
+    template void mean_of<T>(const Run&, const std::vector<Rows<T>>&, std::size_t, double*);                        \
+    template void pack_samples<T>(const Run&, const std::vector<Sample<T>>&, std::size_t, const Pass&, Packed<T>&); \
+    template void add_raw_if_needed<T>(const Run&, const std::vector<Sample<T>>&, const Pass&, Packed<T>&);         \
     template TaskShape task_shape<T>(const Engine<T>&, std::size_t);
 ISTHMUS_X(float)
 ISTHMUS_X(double)

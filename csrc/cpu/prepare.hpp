@@ -16,7 +16,10 @@ template <class T>
 class Buffer {
   public:
     Buffer() = default;
-    explicit Buffer(std::size_t count);
+    explicit Buffer(std::size_t count) { fit(count); }
+    // Room for so many; what was there is lost when it must grow.
+    void fit(std::size_t count);
+    void clear() { data_.reset(), count_ = 0; }
     T* data() const { return data_.get(); }
     T& operator[](std::size_t i) const { return data_.get()[i]; }
 
@@ -25,6 +28,7 @@ class Buffer {
         void operator()(T* p) const { std::free(p); }
     };
     std::unique_ptr<T[], Free> data_;
+    std::size_t count_ = 0;
 };
 
 template <class T>
@@ -49,8 +53,9 @@ struct Pass {
     double scale;        // rows are multiplied by it
     double sensitivity;  // Gram: bounds |value'(u)| (1 + u) of the weighted sum
     std::vector<Term> terms;
+    std::vector<RbfChain> chains;
 
-    Terms view() const { return {terms.data(), terms.size(), pairing}; }
+    Terms view() const { return {terms.data(), terms.size(), pairing, chains.data(), chains.size()}; }
     bool gram() const { return pairing == Pairing::Gram; }
     double raw_scale() const;  // the power of two next below `scale`
 };
@@ -75,22 +80,6 @@ void mean_of(const Run& run, const std::vector<Rows<T>>& samples, std::size_t d,
 
 inline std::size_t panels_in(std::size_t rows, std::size_t width) { return (rows + width - 1) / width; }
 
-enum class Side { Left, Right };
-
-// Packed rows of some samples, one behind another, each from a new panel on.
-template <class T>
-struct Packed {
-    std::size_t width, n_panels, d;
-    Buffer<T> rows, norms, raw;
-
-    Panels<T> panels(std::size_t first, std::size_t count) const {
-        const auto from = [](const Buffer<T>& b, std::size_t i) { return b.data() ? b.data() + i : nullptr; };
-        return {rows.data() + first * width * d, from(norms, first * width), from(raw, first * width * d), count};
-    }
-    // The largest u of a row, 0 without norms.
-    double reach() const;
-};
-
 // What to pack: a sample, the mean it subtracts (or null), and its first panel.
 template <class T>
 struct Sample {
@@ -99,19 +88,34 @@ struct Sample {
     std::size_t panel;
 };
 
+// Packed rows of some samples, one behind another, each from a new panel on.
 template <class T>
-Packed<T> pack_samples(const Run& run, const std::vector<Sample<T>>& samples, std::size_t d, const Pass& pass,
-                       Side side);
+struct Packed {
+    std::size_t width = 0, n_panels = 0, d = 0;  // width: rows of a panel
+    Buffer<T> rows, norms, raw;
+    bool has_norms = false, has_raw = false;
 
-// Adds the raw rows to both sides when some pair of them may need the guard.
+    // From the first panel of a sample.
+    Panels<T> panels(std::size_t first) const {
+        return {rows.data() + first * width * d, has_norms ? norms.data() + first * width : nullptr,
+                has_raw ? raw.data() + first * width * d : nullptr};
+    }
+    // The largest u of a row, 0 without norms.
+    double reach() const;
+};
+
 template <class T>
-void add_raw_if_needed(const Run& run, const std::vector<Sample<T>>& lefts, Packed<T>& left,
-                       const std::vector<Sample<T>>& rights, Packed<T>& right, const Pass& pass);
+void pack_samples(const Run& run, const std::vector<Sample<T>>& samples, std::size_t d, const Pass& pass,
+                  Packed<T>& packed);
 
-// How many left and right panels one task takes: right panels that stay in a private cache, and enough left ones to be
-// worth handing out, whatever the number of threads.
+// Adds the raw rows when some pair of one sample with another of these may need the guard.
+template <class T>
+void add_raw_if_needed(const Run& run, const std::vector<Sample<T>>& samples, const Pass& pass, Packed<T>& packed);
+
+// How many left tiles and right panels one task takes: right panels that stay in a private cache, and enough left tiles
+// to be worth handing out, whatever the number of threads.
 struct TaskShape {
-    std::size_t left_panels, right_panels;
+    std::size_t left_tiles, right_panels;
 };
 template <class T>
 TaskShape task_shape(const Engine<T>& engine, std::size_t d);

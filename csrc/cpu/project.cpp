@@ -15,8 +15,8 @@ void project(const Run& wanted, Rows<T> x, std::size_t d, const T* w, const T* b
     const Buffer<T> w_packed(w_panels * engine.cols * d), bias(w_panels * engine.cols);
     run_tasks(w_panels, run.n_threads, run.interrupted, [&](std::size_t q, unsigned) {
         const std::size_t first = q * engine.cols, count = std::min(engine.cols, n_columns - first);
-        engine.pack({w + first, 1, std::ptrdiff_t(n_columns), count, d, d, nullptr, 1.0, 1.0, engine.cols,
-                     w_packed.data() + first * d, nullptr});
+        engine.pack(
+            {w + first, 1, std::ptrdiff_t(n_columns), count, d, d, nullptr, 1.0, w_packed.data() + first * d, nullptr});
         for (std::size_t i = 0; i < engine.cols; ++i) bias[first + i] = b && i < count ? b[first + i] : T(0);
     });
     // Rows of one task: a few hundred microseconds, whatever the number of threads.

@@ -7,18 +7,20 @@
 namespace isthmus::ISTHMUS_ARCH {
 namespace {
 
-// Two packs wide. Height fills the register file: 24 accumulators of 32 registers, or 12 of 16.
+// kRows divides kCols, so that the same panels serve as left and as right rows.
 #if defined(__AVX512F__)
-constexpr int kRows = 12;
+constexpr int kRows = 8, kPacks = 2;  // 16 accumulators of 32 registers
+#elif defined(__AVX2__)
+constexpr int kRows = 4, kPacks = 3;  // 12 of 16
 #else
-constexpr int kRows = 6;
+constexpr int kRows = 4, kPacks = 2;  // 8 of 16
 #endif
 template <class T>
-constexpr int kCols = 2 * kLanes<T>;
+constexpr int kCols = kPacks * kLanes<T>;
 
 template <class T>
 struct Tile {
-    Pack<T> at[kRows][2];
+    Pack<T> at[kRows][kPacks];
 };
 
 template <Pairing kPairing, class V>
@@ -33,16 +35,27 @@ ISTHMUS_FN V pair_up(V a, V b, V sum) {
     }
 }
 
+// Calls f(r, c) for each pack of a tile, unrolled.
+template <class F>
+ISTHMUS_FN void each_pack(F f) {
+#pragma GCC unroll 16
+    for (int r = 0; r < kRows; ++r)
+#pragma GCC unroll 4
+        for (int c = 0; c < kPacks; ++c) f(r, c);
+}
+
 // Left element (row r, step k) at a[k * kStep + r * kRowStep]; right pack c of step k at b[k * kCols + c * kLanes].
 template <Pairing kPairing, int kStep, int kRowStep, class T>
 ISTHMUS_FN void accumulate_more(const T* a, const T* b, size_t depth, Tile<T>& tile) {
     for (size_t k = 0; k < depth; ++k) {
-        const Pack<T> b0 = load(b), b1 = load(b + kLanes<T>);
+        Pack<T> right[kPacks];
+#pragma GCC unroll 4
+        for (int c = 0; c < kPacks; ++c) right[c] = load(b + c * kLanes<T>);
 #pragma GCC unroll 16
         for (int r = 0; r < kRows; ++r) {
             const Pack<T> left = splat(a[r * kRowStep]);
-            tile.at[r][0] = pair_up<kPairing>(left, b0, tile.at[r][0]);
-            tile.at[r][1] = pair_up<kPairing>(left, b1, tile.at[r][1]);
+#pragma GCC unroll 4
+            for (int c = 0; c < kPacks; ++c) tile.at[r][c] = pair_up<kPairing>(left, right[c], tile.at[r][c]);
         }
         a += kStep;
         b += kCols<T>;
@@ -51,38 +64,29 @@ ISTHMUS_FN void accumulate_more(const T* a, const T* b, size_t depth, Tile<T>& t
 
 template <class T>
 ISTHMUS_FN void clear(Tile<T>& tile) {
-#pragma GCC unroll 16
-    for (int r = 0; r < kRows; ++r) tile.at[r][0] = tile.at[r][1] = Pack<T>{};
+    each_pack([&](int r, int c) { tile.at[r][c] = Pack<T>{}; });
 }
 
-template <Pairing kPairing, int kStep, int kRowStep, class T>
-ISTHMUS_FN void accumulate(const T* a, const T* b, size_t depth, Tile<T>& tile) {
-    clear(tile);
-    accumulate_more<kPairing, kStep, kRowStep>(a, b, depth, tile);
-}
-
-// u of one pack: for Gram tiles the left rows carry -2, so the norms complete the squared distance.
-// The sum of the two norms comes first: it has the same bits whichever row stands on the left.
+// Left and right rows from panels.
 template <Pairing kPairing, class T>
-ISTHMUS_FN Pack<T> finish(Pack<T> sum, const T* left_norm, Pack<T> right_norm) {
+ISTHMUS_FN void accumulate(const T* a, const T* b, size_t d, Tile<T>& tile) {
+    clear(tile);
+    accumulate_more<kPairing, kCols<T>, 1>(a, b, d, tile);
+}
+
+// u of one pack. The sum of the two norms comes first: it has the same bits whichever row stands on the left.
+template <Pairing kPairing, class T>
+ISTHMUS_FN Pack<T> finish(Pack<T> sum, const T* left_norms, const T* right_norms, int r, int c) {
     if constexpr (kPairing == Pairing::Gram) {
-        return max(Pack<T>{}, sum + (splat(*left_norm) + right_norm));
+        return max(Pack<T>{}, fma(splat(T(-2)), sum, splat(left_norms[r]) + load(right_norms + c * kLanes<T>)));
     } else {
         return sum;
     }
 }
 
-template <Pairing kPairing, class T>
-ISTHMUS_FN void form_tile(const T* a, const T* b, size_t d, const T* left_norms, const T* right_norms, Tile<T>& tile) {
-    accumulate<kPairing, kRows, 1>(a, b, d, tile);
-    if constexpr (kPairing == Pairing::Gram) {
-        const Pack<T> n0 = load(right_norms), n1 = load(right_norms + kLanes<T>);
-#pragma GCC unroll 16
-        for (int r = 0; r < kRows; ++r) {
-            tile.at[r][0] = finish<kPairing, T>(tile.at[r][0], left_norms + r, n0);
-            tile.at[r][1] = finish<kPairing, T>(tile.at[r][1], left_norms + r, n1);
-        }
-    }
+template <class T>
+ISTHMUS_FN void store_tile(const Tile<T>& tile, T* out, size_t stride) {
+    each_pack([&](int r, int c) { store(out + size_t(r) * stride + size_t(c * kLanes<T>), tile.at[r][c]); });
 }
 
 }  // namespace

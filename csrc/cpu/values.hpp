@@ -50,9 +50,38 @@ ISTHMUS_FN void with_kernel(const Term& term, F f) {
     }
 }
 
+// The kernel that a Terms with chains names. 2 squarings give the kernel of a quarter of the bandwidth squared.
+template <class T>
+struct RbfSum {
+    static constexpr Input kInput = Input::Distance;
+    const RbfChain* chains;
+    size_t count;
+    ISTHMUS_FN explicit RbfSum(const Terms& terms) : chains(terms.chains), count(terms.n_chains) {}
+    template <class V>
+    ISTHMUS_FN V value(V u) const {
+        V sum = {};
+        for (size_t n = 0; n < count; ++n) {
+            const RbfChain& chain = chains[n];
+            V e = exp2_neg(splat(T(chain.factor)) * u);
+            sum = fma(splat(T(chain.weights[0])), e, sum);
+            for (size_t i = 1; i < chain.length; ++i) {
+                e = e * e;
+                e = e * e;
+                sum = fma(splat(T(chain.weights[i])), e, sum);
+            }
+        }
+        return sum;
+    }
+};
+
 template <class T>
 void apply(const Terms& terms, const T* u, T* out, size_t count) noexcept {
     assert(count % kLanes<T> == 0);
+    if (terms.n_chains) {
+        const RbfSum<T> sum(terms);
+        for (size_t i = 0; i < count; i += kLanes<T>) store(out + i, sum.value(load(u + i)));
+        return;
+    }
     for (size_t i = 0; i < count; i += kLanes<T>) store(out + i, Pack<T>{});
     for (size_t n = 0; n < terms.count; ++n) {
         const Pack<T> weight = splat(T(terms.data[n].weight)), factor = splat(T(terms.data[n].factor));
@@ -64,8 +93,8 @@ void apply(const Terms& terms, const T* u, T* out, size_t count) noexcept {
 }
 
 template <class T>
-struct Place {  // one tile of a Tiles
-    const T *a, *b, *left_norms, *right_norms, *left_raw, *right_raw;
+struct Place {  // one tile of a Tiles; row and col count from the samples' first rows
+    const T *left, *right, *left_norms, *right_norms, *left_raw, *right_raw;
     size_t row, col, d;
 };
 
@@ -73,11 +102,12 @@ template <class T>
 ISTHMUS_FN Place<T> place(const Tiles<T>& t, size_t left, size_t right) {
     const auto from = [](const T* start, size_t elements) { return start ? start + elements : nullptr; };
     const size_t row = left * kRows, col = right * kCols<T>;
-    return {t.left.rows + row * t.d,
+    const size_t inside = row % kCols<T>, at_left = (row - inside) * t.d + inside;
+    return {t.left.rows + at_left,
             t.right.rows + col * t.d,
             from(t.left.norms, row),
             from(t.right.norms, col),
-            from(t.left.raw, row * t.d),
+            from(t.left.raw, at_left),
             from(t.right.raw, col * t.d),
             row,
             col,
@@ -85,14 +115,25 @@ ISTHMUS_FN Place<T> place(const Tiles<T>& t, size_t left, size_t right) {
 }
 
 template <Pairing kPairing, class T>
-void write_tile(const T* a, const T* b, const Place<T>& p, T* u) noexcept {
+ISTHMUS_FN void form_tile(const Place<T>& p, Tile<T>& tile) {
+    accumulate<kPairing>(p.left, p.right, p.d, tile);
+    each_pack(
+        [&](int r, int c) { tile.at[r][c] = finish<kPairing, T>(tile.at[r][c], p.left_norms, p.right_norms, r, c); });
+}
+
+template <Pairing kPairing, class T>
+void write_tile(const Place<T>& p, T* u) noexcept {
     Tile<T> tile;
-    form_tile<kPairing>(a, b, p.d, p.left_norms, p.right_norms, tile);
-#pragma GCC unroll 16
-    for (int r = 0; r < kRows; ++r) {
-        store(u + r * kCols<T>, tile.at[r][0]);
-        store(u + r * kCols<T> + kLanes<T>, tile.at[r][1]);
-    }
+    form_tile<kPairing>(p, tile);
+    store_tile(tile, u, kCols<T>);
+}
+
+// |x - y|^2 of the raw rows.
+template <class T>
+void write_direct(const Place<T>& p, T* u) noexcept {
+    Tile<T> tile;
+    accumulate<Pairing::Difference>(p.left_raw, p.right_raw, p.d, tile);
+    store_tile(tile, u, kCols<T>);
 }
 
 // Whether some pair of the tile may need its raw rows.
@@ -123,7 +164,7 @@ void mend_near_pairs(const Place<T>& p, const Guard& g, T* u) noexcept {
         }
     if (!any) return;
     alignas(64) T direct[kTile<T>];
-    write_tile<Pairing::Difference>(p.left_raw, p.right_raw, p, direct);
+    write_direct(p, direct);
     for (int r = 0; r < kRows; ++r)
         for (int c = 0; c < kCols<T>; c += kLanes<T>) {
             T* at = u + r * kCols<T> + c;
@@ -137,19 +178,23 @@ template <class T>
 void tile_values(const Tiles<T>& t, const Place<T>& p, T* u, T* value) noexcept {
     switch (t.terms.pairing) {
         case Pairing::Gram:
-            write_tile<Pairing::Gram>(p.a, p.b, p, u);
+            write_tile<Pairing::Gram>(p, u);
             if (guarded(p, t.guard)) mend_near_pairs(p, t.guard, u);
             break;
-        case Pairing::Difference: write_tile<Pairing::Difference>(p.a, p.b, p, u); break;
-        case Pairing::CityBlock: write_tile<Pairing::CityBlock>(p.a, p.b, p, u); break;
-        case Pairing::Dot: write_tile<Pairing::Dot>(p.a, p.b, p, u); break;
+        case Pairing::Difference: write_tile<Pairing::Difference>(p, u); break;
+        case Pairing::CityBlock: write_tile<Pairing::CityBlock>(p, u); break;
+        case Pairing::Dot: write_tile<Pairing::Dot>(p, u); break;
     }
     apply(t.terms, u, value, kTile<T>);
 }
 
-// Calls f with the kernel of a single term whose tile can stay in registers, else returns false.
+// Calls f with the kernel whose tile can stay in registers, a single term or a sum of RBF; else returns false.
 template <class T, class F>
 ISTHMUS_FN bool fused(const Terms& terms, F f) {
+    if (terms.n_chains) {
+        f(RbfSum<T>(terms));
+        return true;
+    }
     bool done = false;
     if (terms.count == 1)
         with_kernel<T>(terms.data[0], [&](auto kernel) {
@@ -165,21 +210,13 @@ ISTHMUS_FN bool fused(const Terms& terms, F f) {
 template <class T, class K>
 ISTHMUS_FN void form_values(const Place<T>& p, const K& kernel, Pack<T> factor, Tile<T>& tile) {
     constexpr Pairing kPairing = natural(K::kInput);
-    accumulate<kPairing, kRows, 1>(p.a, p.b, p.d, tile);
-    Pack<T> n0 = {}, n1 = {};
-    if constexpr (kPairing == Pairing::Gram) {
-        n0 = load(p.right_norms);
-        n1 = load(p.right_norms + kLanes<T>);
-    }
     constexpr bool kHasFactor = kPairing == Pairing::Difference || kPairing == Pairing::CityBlock;
-#pragma GCC unroll 16
-    for (int r = 0; r < kRows; ++r) {
-        Pack<T> u0 = finish<kPairing, T>(tile.at[r][0], p.left_norms + r, n0);
-        Pack<T> u1 = finish<kPairing, T>(tile.at[r][1], p.left_norms + r, n1);
-        if constexpr (kHasFactor) u0 = factor * u0, u1 = factor * u1;
-        tile.at[r][0] = kernel.value(u0);
-        tile.at[r][1] = kernel.value(u1);
-    }
+    accumulate<kPairing>(p.left, p.right, p.d, tile);
+    each_pack([&](int r, int c) {
+        Pack<T> u = finish<kPairing, T>(tile.at[r][c], p.left_norms, p.right_norms, r, c);
+        if constexpr (kHasFactor) u = factor * u;
+        tile.at[r][c] = kernel.value(u);
+    });
 }
 
 }  // namespace
