@@ -134,7 +134,6 @@ template <class T>
 void GroupSums<T>::pack(const Run& run, const Pass& pass) {
     if (pass.gram()) mean_of(run, rows_, d_, mean_.data());
     pack_samples(run, samples_, d_, pass, packed_);
-    add_raw_if_needed(run, samples_, pass, packed_);
 }
 
 template <class T>
@@ -147,7 +146,6 @@ void GroupSums<T>::add_pass(const Run& run, const Pass& pass, double* sums) {
         std::swap(weight, alone.weight);
         terms.data = &alone;
     }
-    const Guard guard = guard_of<T>(pass, d_);
     partial_.resize(pieces_.size());
     run_tasks(bundles_.size() - 1, run.n_threads, run.interrupted, [&](std::size_t bundle, unsigned) {
         const FlushDenormals flush;
@@ -156,7 +154,7 @@ void GroupSums<T>::add_pass(const Run& run, const Pass& pass, double* sums) {
             const Pair pair = pairs_[piece.pair];
             const std::size_t left = first_panel_[pair.left], right = first_panel_[pair.right];
             partial_[i] = engine.sum({{packed_.panels(left), packed_.panels(right), d_, piece.left_begin,
-                                       piece.left_end, piece.right_begin, piece.right_end, terms, guard},
+                                       piece.left_end, piece.right_begin, piece.right_end, terms, packed_.guard},
                                       weights_.data() + left * engine.cols,
                                       weights_.data() + right * engine.cols,
                                       pair.left == pair.right});
@@ -181,7 +179,8 @@ double weighted_diagonal(const Run& run, const Block<T>& block, std::size_t d, c
             for (std::size_t k = 0; k < d; ++k) u[i] += double(x[k]) * double(x[k]);
         }
         if (!self.terms.empty())
-            run.engines->f64.apply({self.terms.data(), self.terms.size(), Pairing::Dot, nullptr, 0}, u, value, 64);
+            run.engines->f64.apply({self.terms.data(), self.terms.size(), Pairing::Dot, nullptr, 0, false}, u, value,
+                                   64);
         for (std::size_t i = 0; i < n; ++i) {
             const double w = block.weights ? double(block.weights[first + i]) : 1.0;
             constant += w * w;

@@ -30,6 +30,7 @@ struct Terms {
     Pairing pairing;
     const RbfChain* chains;  // the same sum when all terms are RBF and there are several, else none
     size_t n_chains;
+    bool even;  // all weights are equal
 };
 
 // Packed rows: panels of `cols` rows, element (row r, dimension k) of a panel at [k * cols + r].
@@ -58,8 +59,8 @@ struct Panels {
 // batch.
 struct Guard {
     double guard, raw_factor;
+    bool overflow;  // some norm is beyond the format: every pair is looked at
 };
-constexpr double kGuardMargin = 0.999;  // below it, guard * (|x|^2 + |y|^2) of a pair need not be looked at
 
 // Some tiles of one sample against another: left tiles of `rows` rows, right panels of `cols`, both counted from the
 // sample's first row.

@@ -14,8 +14,11 @@ struct Sides {
     std::size_t right_panel;
 
     Tiles<T> tiles(std::size_t left_begin, std::size_t left_end, std::size_t right_begin, std::size_t right_end) const {
-        return {packed.panels(0), packed.panels(right_panel), packed.d, left_begin, left_end, right_begin, right_end,
-                pass.view(),      guard_of<T>(pass, packed.d)};
+        return {packed.panels(0), packed.panels(right_panel),
+                packed.d,         left_begin,
+                left_end,         right_begin,
+                right_end,        pass.view(),
+                packed.guard};
     }
 };
 
@@ -31,7 +34,6 @@ void for_each_pass(const Run& run, Rows<T> x, Rows<T> y, std::size_t d, const Ke
         if (!same) samples.push_back({y, mean.data(), panels_in(x.count, engine_of<T>(run).cols)});
         Sides<T> sides{pass, {}, samples.back().panel};
         pack_samples(run, samples, d, pass, sides.packed);
-        add_raw_if_needed(run, samples, pass, sides.packed);
         consume(sides, add);
         add = true;
     }

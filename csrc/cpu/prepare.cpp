@@ -123,17 +123,14 @@ std::vector<Pass> passes_of(const KernelSum& kernel) {
     return passes;
 }
 
-double Pass::raw_scale() const { return power_of_two_below(scale); }
-
-template <class T>
-Guard guard_of(const Pass& pass, std::size_t d) {
-    if (!pass.gram()) return {0.0, 1.0};
-    constexpr double kRounding = std::is_same_v<T, float> ? 6e-8 : 1.1e-16;
-    constexpr double kPromise = std::is_same_v<T, float> ? 4e-6 : 8e-14;
-    const double growth =
-        4.0 + 1.5 * std::sqrt(double(d));  // of the rounding error, measured on near pairs of long rows
-    return {kRounding * growth * pass.sensitivity / kPromise, factor_of(pass.scale, pass.raw_scale(), pass.pairing)};
+Terms Pass::view() const {
+    bool even = true;
+    for (const RbfChain& chain : chains)
+        for (std::size_t i = 0; i < chain.length; ++i) even = even && chain.weights[i] == chains[0].weights[0];
+    return {terms.data(), terms.size(), pairing, chains.data(), chains.size(), even};
 }
+
+double Pass::raw_scale() const { return power_of_two_below(scale); }
 
 SelfKernel self_kernel(const Run& run, const KernelSum& kernel) {
     SelfKernel self{0.0, {}};
@@ -144,7 +141,7 @@ SelfKernel self_kernel(const Run& run, const KernelSum& kernel) {
             self.terms.push_back(term);
         } else {
             alignas(64) double zero[8] = {}, value[8];
-            run.engines->f64.apply({&term, 1, Pairing::Dot, nullptr, 0}, zero, value, 8);
+            run.engines->f64.apply({&term, 1, Pairing::Dot, nullptr, 0, false}, zero, value, 8);
             self.at_zero += value[0];
         }
     }
@@ -215,15 +212,27 @@ void pack_into(const Run& run, const std::vector<Sample<T>>& samples, std::size_
     });
 }
 
-}  // namespace
-
+// When a pair of a Gram pass needs its raw rows: half the promised accuracy against the rounding of a sum of d
+// products.
 template <class T>
-double Packed<T>::reach() const {
-    T largest = 0;
-    if (has_norms)
-        for (std::size_t i = 0; i < n_panels * width; ++i) largest = std::max(largest, norms[i]);
-    return double(largest);
+void watch_near_pairs(const Run& run, const std::vector<Sample<T>>& samples, const Pass& pass, Packed<T>& packed) {
+    constexpr double kRounding = std::is_same_v<T, float> ? 6e-8 : 1.1e-16;
+    constexpr double kPromise = std::is_same_v<T, float> ? 4e-6 : 8e-14;
+    constexpr double kMargin = 0.999, kLargest = std::is_same_v<T, float> ? 1e37 : 1e300;
+    const double growth =
+        4.0 + 1.5 * std::sqrt(double(packed.d));  // of the rounding error, measured on near pairs of long rows
+    const double guard = kRounding * growth * pass.sensitivity / kPromise;
+    T reach = 0;
+    for (std::size_t i = 0; i < packed.n_panels * packed.width; ++i) reach = std::max(reach, packed.norms[i]);
+    const double norms = 2 * double(reach);
+    packed.guard = {guard, factor_of(pass.scale, pass.raw_scale(), pass.pairing), !(norms * (guard + 1) < kLargest)};
+    packed.has_raw = guard * norms >= kMargin;
+    if (!packed.has_raw) return;
+    packed.raw.fit(packed.n_panels * packed.width * packed.d);
+    pack_into(run, samples, packed.d, pass.raw_scale(), packed.raw.data(), static_cast<T*>(nullptr), false);
 }
+
+}  // namespace
 
 template <class T>
 void pack_samples(const Run& run, const std::vector<Sample<T>>& samples, std::size_t d, const Pass& pass,
@@ -239,14 +248,7 @@ void pack_samples(const Run& run, const std::vector<Sample<T>>& samples, std::si
     if (packed.has_norms) packed.norms.fit(packed.n_panels * packed.width);
     pack_into(run, samples, d, pass.scale, packed.rows.data(), packed.has_norms ? packed.norms.data() : nullptr,
               pass.gram());
-}
-
-template <class T>
-void add_raw_if_needed(const Run& run, const std::vector<Sample<T>>& samples, const Pass& pass, Packed<T>& packed) {
-    if (!pass.gram() || guard_of<T>(pass, packed.d).guard * 2 * packed.reach() < kGuardMargin) return;
-    packed.raw.fit(packed.n_panels * packed.width * packed.d);
-    packed.has_raw = true;
-    pack_into(run, samples, packed.d, pass.raw_scale(), packed.raw.data(), static_cast<T*>(nullptr), false);
+    if (pass.gram()) watch_near_pairs(run, samples, pass, packed);
 }
 
 template <class T>
@@ -260,11 +262,8 @@ TaskShape task_shape(const Engine<T>& engine, std::size_t d) {
 
 #define ISTHMUS_X(T)                                                                                                \
     template class Buffer<T>;                                                                                       \
-    template struct Packed<T>;                                                                                      \
-    template Guard guard_of<T>(const Pass&, std::size_t);                                                           \
     template void mean_of<T>(const Run&, const std::vector<Rows<T>>&, std::size_t, double*);                        \
     template void pack_samples<T>(const Run&, const std::vector<Sample<T>>&, std::size_t, const Pass&, Packed<T>&); \
-    template void add_raw_if_needed<T>(const Run&, const std::vector<Sample<T>>&, const Pass&, Packed<T>&);         \
     template TaskShape task_shape<T>(const Engine<T>&, std::size_t);
 ISTHMUS_X(float)
 ISTHMUS_X(double)

@@ -55,17 +55,12 @@ struct Pass {
     std::vector<Term> terms;
     std::vector<RbfChain> chains;
 
-    Terms view() const { return {terms.data(), terms.size(), pairing, chains.data(), chains.size()}; }
+    Terms view() const;
     bool gram() const { return pairing == Pairing::Gram; }
     double raw_scale() const;  // the power of two next below `scale`
 };
 
 std::vector<Pass> passes_of(const KernelSum& kernel);
-
-// When a pair of a Gram pass needs its raw rows: half the promised accuracy against the rounding of a sum of d
-// products.
-template <class T>
-Guard guard_of(const Pass& pass, std::size_t d);
 
 // Terms whose u is <x, x> in float64: the values k(x, x) of the whole sum.
 struct SelfKernel {
@@ -94,23 +89,19 @@ struct Packed {
     std::size_t width = 0, n_panels = 0, d = 0;  // width: rows of a panel
     Buffer<T> rows, norms, raw;
     bool has_norms = false, has_raw = false;
+    Guard guard = {};
 
     // From the first panel of a sample.
     Panels<T> panels(std::size_t first) const {
         return {rows.data() + first * width * d, has_norms ? norms.data() + first * width : nullptr,
                 has_raw ? raw.data() + first * width * d : nullptr};
     }
-    // The largest u of a row, 0 without norms.
-    double reach() const;
 };
 
+// With the raw rows when some pair of them may need the guard.
 template <class T>
 void pack_samples(const Run& run, const std::vector<Sample<T>>& samples, std::size_t d, const Pass& pass,
                   Packed<T>& packed);
-
-// Adds the raw rows when some pair of one sample with another of these may need the guard.
-template <class T>
-void add_raw_if_needed(const Run& run, const std::vector<Sample<T>>& samples, const Pass& pass, Packed<T>& packed);
 
 // How many left tiles and right panels one task takes: right panels that stay in a private cache, and enough left tiles
 // to be worth handing out, whatever the number of threads.

@@ -106,6 +106,22 @@ ISTHMUS_FN F64 sqrt(F64 v) { return F64{__builtin_sqrt(v[0]), __builtin_sqrt(v[1
 ISTHMUS_FN F32 abs(F32 v) { return (F32)((U32)v & 0x7fffffffu); }
 ISTHMUS_FN F64 abs(F64 v) { return (F64)((U64)v & 0x7fffffffffffffffull); }
 
+// Whether some lane is `limit` or more.
+#if defined(__AVX512F__)
+ISTHMUS_FN bool any_reaches(F32 v, float limit) { return _mm512_cmp_ps_mask(v, splat(limit), _CMP_GE_OQ) != 0; }
+ISTHMUS_FN bool any_reaches(F64 v, double limit) { return _mm512_cmp_pd_mask(v, splat(limit), _CMP_GE_OQ) != 0; }
+#elif defined(__AVX2__)
+ISTHMUS_FN bool any_reaches(F32 v, float limit) { return _mm256_movemask_ps((F32)(v >= splat(limit))) != 0; }
+ISTHMUS_FN bool any_reaches(F64 v, double limit) { return _mm256_movemask_pd((F64)(v >= splat(limit))) != 0; }
+#else
+template <class V, class T>
+ISTHMUS_FN bool any_reaches(V v, T limit) {
+    bool any = false;
+    for (unsigned i = 0; i < sizeof(v) / sizeof(v[0]); ++i) any |= v[i] >= limit;
+    return any;
+}
+#endif
+
 // Adding 1.5 * 2^23 (2^52) rounds to the nearest whole number and leaves it in the low bits.
 constexpr float kRound32 = 12582912.0f;
 constexpr double kRound64 = 6755399441055744.0;

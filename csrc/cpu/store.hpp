@@ -28,7 +28,7 @@ void store_matrix(const StoreTask<T>& t) noexcept {
             for (size_t right = t.tiles.right_begin; right < t.tiles.right_end; ++right) {
                 const Place<T> p = place(t.tiles, left, right);
                 const bool full = p.row + kRows <= t.n_rows && p.col + kCols<T> <= t.n_cols;
-                if (!full || t.add || guarded(p, t.tiles.guard) || !in_registers(p)) {
+                if (!full || t.add || !in_registers(p)) {
                     Scratch<T> s;
                     tile_values(t.tiles, p, s.u, s.value);
                     store_values(s.value, p, t);
@@ -36,11 +36,10 @@ void store_matrix(const StoreTask<T>& t) noexcept {
             }
     };
     const bool done = fused<T>(t.tiles.terms, [&](auto kernel) {
-        const Pack<T> factor = splat(T(t.tiles.terms.data[0].factor));
         const Pack<T> weight = splat(T(t.tiles.terms.n_chains ? 1.0 : t.tiles.terms.data[0].weight));
         sweep([&](const Place<T>& p) {
             Tile<T> tile;
-            form_values(p, kernel, factor, tile);
+            if (!form_values(t.tiles, p, kernel, tile)) return false;
             each_pack([&](int r, int c) { tile.at[r][c] = weight * tile.at[r][c]; });
             store_tile(tile, t.out + (p.row - t.row0) * t.out_stride + (p.col - t.col0), t.out_stride);
             return true;

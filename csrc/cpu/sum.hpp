@@ -21,11 +21,9 @@ ISTHMUS_FN F64 above(F64 w, int gap) {
 }
 
 // Adds up one tile in T (kRows * kPacks additions a lane at most), then in float64.
-template <bool kDiagonal, class T, class K>
-void add_tile(const Place<T>& p, const K& kernel, Pack<T> factor, const T* left_weights, const T* right_weights,
-              double* lanes) noexcept {
-    Tile<T> tile;
-    form_values(p, kernel, factor, tile);
+template <bool kDiagonal, class T>
+ISTHMUS_FN void add_tile(const Place<T>& p, const Tile<T>& tile, const T* left_weights, const T* right_weights,
+                         double* lanes) {
     Pack<T> weights[kPacks], sum = {};
 #pragma GCC unroll 4
     for (int c = 0; c < kPacks; ++c) weights[c] = load(right_weights + c * kLanes<T>);
@@ -66,7 +64,7 @@ double sum(const SumTask<T>& t) noexcept {
             for (size_t right = t.tiles.right_begin; right < t.tiles.right_end; ++right) {
                 const Place<T> p = place(t.tiles, left, right);
                 if (t.above_diagonal && p.col + kCols<T> <= p.row + 1) continue;
-                if (guarded(p, t.tiles.guard) || !in_registers(p)) {
+                if (!in_registers(p)) {
                     Scratch<T> s;
                     tile_values(t.tiles, p, s.u, s.value);
                     rest += add_values(s.value, t, p);
@@ -74,13 +72,14 @@ double sum(const SumTask<T>& t) noexcept {
             }
     };
     const bool done = fused<T>(t.tiles.terms, [&](auto kernel) {
-        const Pack<T> factor = splat(T(t.tiles.terms.data[0].factor));
         sweep([&](const Place<T>& p) {
+            Tile<T> tile;
+            if (!form_values(t.tiles, p, kernel, tile)) return false;
             const T *left = t.left_weights + p.row, *right = t.right_weights + p.col;
             if (t.above_diagonal && p.col < p.row + kRows)
-                add_tile<true>(p, kernel, factor, left, right, lanes);
+                add_tile<true>(p, tile, left, right, lanes);
             else
-                add_tile<false>(p, kernel, factor, left, right, lanes);
+                add_tile<false>(p, tile, left, right, lanes);
             return true;
         });
     });

@@ -50,37 +50,66 @@ ISTHMUS_FN void with_kernel(const Term& term, F f) {
     }
 }
 
-// The kernel that a Terms with chains names. 2 squarings give the kernel of a quarter of the bandwidth squared.
-template <class T>
+// The kernel that a Terms with chains names; kEven: all its weights are those of the first.
+template <class T, bool kEven>
 struct RbfSum {
     static constexpr Input kInput = Input::Distance;
     const RbfChain* chains;
     size_t count;
     ISTHMUS_FN explicit RbfSum(const Terms& terms) : chains(terms.chains), count(terms.n_chains) {}
-    template <class V>
-    ISTHMUS_FN V value(V u) const {
-        V sum = {};
+
+    // The sum at kCount packs, which keep as many exponentials under way at once.
+    template <int kCount>
+    ISTHMUS_FN void evaluate(Pack<T>* at) const {
+        Pack<T> sum[kCount] = {};
+        const auto add = [](double weight, Pack<T> e, Pack<T> to) {
+            if constexpr (kEven)
+                return to + e;
+            else
+                return fma(splat(T(weight)), e, to);
+        };
         for (size_t n = 0; n < count; ++n) {
             const RbfChain& chain = chains[n];
-            V e = exp2_neg(splat(T(chain.factor)) * u);
-            sum = fma(splat(T(chain.weights[0])), e, sum);
-            for (size_t i = 1; i < chain.length; ++i) {
-                e = e * e;
-                e = e * e;
-                sum = fma(splat(T(chain.weights[i])), e, sum);
+            const Pack<T> factor = splat(T(chain.factor));
+            Pack<T> e[kCount];
+#pragma GCC unroll 8
+            for (int i = 0; i < kCount; ++i) {
+                e[i] = exp2_neg(factor * at[i]);
+                sum[i] = add(chain.weights[0], e[i], sum[i]);
             }
+            for (size_t k = 1; k < chain.length; ++k)
+#pragma GCC unroll 8
+                for (int i = 0; i < kCount; ++i) {
+                    e[i] = e[i] * e[i];
+                    e[i] = e[i] * e[i];
+                    sum[i] = add(chain.weights[k], e[i], sum[i]);
+                }
         }
-        return sum;
+#pragma GCC unroll 8
+        for (int i = 0; i < kCount; ++i) at[i] = kEven ? splat(T(chains[0].weights[0])) * sum[i] : sum[i];
     }
 };
+
+// Calls f with the RbfSum of a Terms.
+template <class T, class F>
+ISTHMUS_FN void with_rbf_sum(const Terms& terms, F f) {
+    if (terms.even)
+        f(RbfSum<T, true>(terms));
+    else
+        f(RbfSum<T, false>(terms));
+}
 
 template <class T>
 void apply(const Terms& terms, const T* u, T* out, size_t count) noexcept {
     assert(count % kLanes<T> == 0);
     if (terms.n_chains) {
-        const RbfSum<T> sum(terms);
-        for (size_t i = 0; i < count; i += kLanes<T>) store(out + i, sum.value(load(u + i)));
-        return;
+        return with_rbf_sum<T>(terms, [&](auto sum) {
+            for (size_t i = 0; i < count; i += kLanes<T>) {
+                Pack<T> value = load(u + i);
+                sum.template evaluate<1>(&value);
+                store(out + i, value);
+            }
+        });
     }
     for (size_t i = 0; i < count; i += kLanes<T>) store(out + i, Pack<T>{});
     for (size_t n = 0; n < terms.count; ++n) {
@@ -136,16 +165,6 @@ void write_direct(const Place<T>& p, T* u) noexcept {
     store_tile(tile, u, kCols<T>);
 }
 
-// Whether some pair of the tile may need its raw rows.
-template <class T>
-ISTHMUS_FN bool guarded(const Place<T>& p, const Guard& g) {
-    if (!p.left_raw) return false;
-    T left = 0, right = 0;
-    for (int r = 0; r < kRows; ++r) left = p.left_norms[r] > left ? p.left_norms[r] : left;
-    for (int c = 0; c < kCols<T>; ++c) right = p.right_norms[c] > right ? p.right_norms[c] : right;
-    return g.guard * double(left + right) >= kGuardMargin;
-}
-
 // Replaces the u of near pairs of long rows.
 template <class T>
 void mend_near_pairs(const Place<T>& p, const Guard& g, T* u) noexcept {
@@ -156,13 +175,6 @@ void mend_near_pairs(const Place<T>& p, const Guard& g, T* u) noexcept {
         const Pack<T> at = load(u + r * kCols<T> + c), norms = splat(p.left_norms[r]) + load(p.right_norms + c);
         return ~((guard * norms <= one + at) & (at <= largest));
     };
-    bool any = false;
-    for (int r = 0; r < kRows; ++r)
-        for (int c = 0; c < kCols<T>; c += kLanes<T>) {
-            const auto found = near(r, c);
-            for (int i = 0; i < kLanes<T>; ++i) any |= found[i] != 0;
-        }
-    if (!any) return;
     alignas(64) T direct[kTile<T>];
     write_direct(p, direct);
     for (int r = 0; r < kRows; ++r)
@@ -179,7 +191,7 @@ void tile_values(const Tiles<T>& t, const Place<T>& p, T* u, T* value) noexcept 
     switch (t.terms.pairing) {
         case Pairing::Gram:
             write_tile<Pairing::Gram>(p, u);
-            if (guarded(p, t.guard)) mend_near_pairs(p, t.guard, u);
+            if (p.left_raw) mend_near_pairs(p, t.guard, u);
             break;
         case Pairing::Difference: write_tile<Pairing::Difference>(p, u); break;
         case Pairing::CityBlock: write_tile<Pairing::CityBlock>(p, u); break;
@@ -192,7 +204,7 @@ void tile_values(const Tiles<T>& t, const Place<T>& p, T* u, T* value) noexcept 
 template <class T, class F>
 ISTHMUS_FN bool fused(const Terms& terms, F f) {
     if (terms.n_chains) {
-        f(RbfSum<T>(terms));
+        with_rbf_sum<T>(terms, f);
         return true;
     }
     bool done = false;
@@ -206,17 +218,44 @@ ISTHMUS_FN bool fused(const Terms& terms, F f) {
     return done;
 }
 
-// The kernel's values of one tile in registers. Gram and Dot tiles of a single term have factor 1.
-template <class T, class K>
-ISTHMUS_FN void form_values(const Place<T>& p, const K& kernel, Pack<T> factor, Tile<T>& tile) {
-    constexpr Pairing kPairing = natural(K::kInput);
-    constexpr bool kHasFactor = kPairing == Pairing::Difference || kPairing == Pairing::CityBlock;
-    accumulate<kPairing>(p.left, p.right, p.d, tile);
+// Whether the guard may hold for some pair of a tile of u; never false where mend_near_pairs would find one.
+template <class T>
+ISTHMUS_FN bool has_near_pair(const Place<T>& p, const Guard& g, const Tile<T>& tile) {
+    if (g.overflow) return true;
+    constexpr T kRoundUp = 1 + 8 * (sizeof(T) == 4 ? T(0x1p-24) : T(0x1p-53));
+    const Pack<T> guard = splat(T(g.guard) * kRoundUp);
+    Pack<T> most = {};
     each_pack([&](int r, int c) {
-        Pack<T> u = finish<kPairing, T>(tile.at[r][c], p.left_norms, p.right_norms, r, c);
-        if constexpr (kHasFactor) u = factor * u;
-        tile.at[r][c] = kernel.value(u);
+        const Pack<T> norms = splat(p.left_norms[r]) + load(p.right_norms + c * kLanes<T>);
+        most = max(most, fma(guard, norms, -tile.at[r][c]));
     });
+    return any_reaches(most, T(1));
+}
+
+template <class T, class K>
+ISTHMUS_FN void evaluate(const K& kernel, Tile<T>& tile) {
+    each_pack([&](int r, int c) { tile.at[r][c] = kernel.value(tile.at[r][c]); });
+}
+template <class T, bool kEven>
+ISTHMUS_FN void evaluate(const RbfSum<T, kEven>& kernel, Tile<T>& tile) {
+    constexpr int kRowsTogether = 2;
+#pragma GCC unroll 16
+    for (int r = 0; r < kRows; r += kRowsTogether) kernel.template evaluate<kRowsTogether * kPacks>(tile.at[r]);
+}
+
+// The kernel's values of one tile in registers; false where a near pair of long rows needs tile_values.
+template <class T, class K>
+ISTHMUS_FN bool form_values(const Tiles<T>& t, const Place<T>& p, const K& kernel, Tile<T>& tile) {
+    constexpr Pairing kPairing = natural(K::kInput);
+    form_tile<kPairing>(p, tile);
+    if constexpr (kPairing == Pairing::Gram)
+        if (p.left_raw && has_near_pair(p, t.guard, tile)) return false;
+    if constexpr (kPairing == Pairing::Difference || kPairing == Pairing::CityBlock) {  // else the packing did it
+        const Pack<T> factor = splat(T(t.terms.data[0].factor));
+        each_pack([&](int r, int c) { tile.at[r][c] = factor * tile.at[r][c]; });
+    }
+    evaluate(kernel, tile);
+    return true;
 }
 
 }  // namespace
