@@ -12,24 +12,39 @@ namespace {
 
 constexpr size_t kPackDepth = 16;  // dimensions turned at a time
 
-// sums (d,) += rows, in float64.
+// sums (d,) += rows, in float64, four rows at a time.
 template <class T>
 void add_rows(const T* rows, ptrdiff_t stride, size_t count, size_t d, double* sums) noexcept {
-    for (size_t i = 0; i < count; ++i) {
-        const T* x = rows + ptrdiff_t(i) * stride;
-        for (size_t k = 0; k < d; ++k) sums[k] += double(x[k]);
+    constexpr size_t kStep = size_t(kLanes<double>);
+    const size_t whole = d - d % kStep;
+    for (; count >= 4; count -= 4, rows += 4 * stride) {
+        const T *a = rows, *b = a + stride, *c = b + stride, *e = c + stride;
+        for (size_t k = 0; k < whole; k += kStep) {
+            const F64 ab = load_wide(a + k) + load_wide(b + k), ce = load_wide(c + k) + load_wide(e + k);
+            store(sums + k, load(sums + k) + (ab + ce));
+        }
+        for (size_t k = whole; k < d; ++k) sums[k] += (double(a[k]) + double(b[k])) + (double(c[k]) + double(e[k]));
     }
+    for (; count; --count, rows += stride)
+        for (size_t k = 0; k < d; ++k) sums[k] += double(rows[k]);
 }
 
 // (x - centre) * scale for `count` dimensions of one row, computed in float64.
 template <class T>
 ISTHMUS_FN void scale_row(const PackTask<T>& t, const T* x, size_t k0, size_t count, T* out) {
-    if (t.step != 1) {
-        for (size_t k = 0; k < count; ++k) out[k] = T(double(x[ptrdiff_t(k) * t.step]) * t.scale);
-    } else if (t.centre) {
-        for (size_t k = 0; k < count; ++k) out[k] = T((double(x[k]) - t.centre[k0 + k]) * t.scale);
-    } else {
-        for (size_t k = 0; k < count; ++k) out[k] = T(double(x[k]) * t.scale);
+    constexpr size_t kStep = size_t(kLanes<double>);
+    static_assert(kPackDepth % kStep == 0);
+    if (count == kPackDepth && t.step == 1) {
+        const F64 scale = splat(t.scale);
+        for (size_t k = 0; k < kPackDepth; k += kStep) {
+            const F64 v = t.centre ? load_wide(x + k) - load(t.centre + k0 + k) : load_wide(x + k);
+            store_narrow(out + k, v * scale);
+        }
+        return;
+    }
+    for (size_t k = 0; k < count; ++k) {
+        const double v = double(x[ptrdiff_t(k) * t.step]);
+        out[k] = T((t.centre ? v - t.centre[k0 + k] : v) * t.scale);
     }
 }
 
@@ -69,10 +84,7 @@ void pack_panel(const PackTask<T>& t, size_t first, T* panel, T* norms) noexcept
         for (size_t r = 0; r < present; ++r) {
             const T* x = t.rows + ptrdiff_t(first + r) * t.stride + ptrdiff_t(k0) * t.step;
             if (filled < kPackDepth) memset(block[r], 0, sizeof(block[r]));
-            if (filled == kPackDepth)
-                scale_row(t, x, k0, kPackDepth, block[r]);
-            else
-                scale_row(t, x, k0, filled, block[r]);
+            scale_row(t, x, k0, filled, block[r]);
         }
         T* out = panel + k0 * kWidth;
         T* turned = depth == kPackDepth ? out : columns[0];

@@ -53,6 +53,26 @@ ISTHMUS_FN Pack<T> load(const T* p) {
 ISTHMUS_FN void store(float* p, F32 v) { *reinterpret_cast<F32Unaligned*>(p) = v; }
 ISTHMUS_FN void store(double* p, F64 v) { *reinterpret_cast<F64Unaligned*>(p) = v; }
 
+// As many float64 lanes as one pack has, from and to numbers of either type.
+#if defined(__AVX512F__)
+ISTHMUS_FN F64 load_wide(const float* p) { return _mm512_cvtps_pd(_mm256_loadu_ps(p)); }
+ISTHMUS_FN void store_narrow(float* p, F64 v) { _mm256_storeu_ps(p, _mm512_cvtpd_ps(v)); }
+#elif defined(__AVX2__)
+ISTHMUS_FN F64 load_wide(const float* p) { return _mm256_cvtps_pd(_mm_loadu_ps(p)); }
+ISTHMUS_FN void store_narrow(float* p, F64 v) { _mm_storeu_ps(p, _mm256_cvtpd_ps(v)); }
+#else
+typedef float HalfF32 __attribute__((vector_size(kBytes / 2)));
+typedef float HalfF32Unaligned __attribute__((vector_size(kBytes / 2), aligned(4), may_alias));
+ISTHMUS_FN F64 load_wide(const float* p) {
+    return __builtin_convertvector((HalfF32) * reinterpret_cast<const HalfF32Unaligned*>(p), F64);
+}
+ISTHMUS_FN void store_narrow(float* p, F64 v) {
+    *reinterpret_cast<HalfF32Unaligned*>(p) = __builtin_convertvector(v, HalfF32);
+}
+#endif
+ISTHMUS_FN F64 load_wide(const double* p) { return load(p); }
+ISTHMUS_FN void store_narrow(double* p, F64 v) { store(p, v); }
+
 ISTHMUS_FN double sqrt(double x) { return __builtin_sqrt(x); }
 
 // A splat must be one instruction: a loop over lanes makes GCC 12 spill every accumulator.
