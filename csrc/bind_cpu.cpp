@@ -234,6 +234,15 @@ PYBIND11_MODULE(_native, m, py::mod_gil_not_used()) {
                         "build_type"_a = ISTHMUS_BUILD_TYPE);
     });
     m.def(
+        "fma_rate",
+        [](const std::string& level, unsigned n_threads) {
+            double rate = 0;
+            const Run run = run_on(level, n_threads);
+            without_gil([&] { rate = fma_rate(run); });
+            return rate;
+        },
+        py::kw_only(), "level"_a, "n_threads"_a);
+    m.def(
         "block_sums",
         [](const std::vector<py::object>& stacks, const std::optional<std::vector<py::object>>& weights,
            const Array<std::int64_t>& pairs, const std::vector<TermTuple>& terms, Array<double> sums,

@@ -73,6 +73,9 @@ template <class T>
 void project(const Run& run, Rows<T> x, std::size_t d, const T* w, const T* b, std::size_t n_columns,
              Activation activation, T* out);
 
+// Floating-point operations a second of fused multiply-adds in float32, the best of a few short runs.
+double fma_rate(const Run& run);
+
 // SIMD levels that are compiled in and that this machine can run, lowest first, and their tile functions.
 const std::vector<std::string>& available_levels();
 const Engines* engines_of(const std::string& level);  // null when not available

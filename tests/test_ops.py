@@ -170,6 +170,18 @@ def test_any_number_of_threads_gives_the_same_bits(level, kernel, dtype, rng):
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("kernel", ["rbf", "rbf-chain", "laplacian", "polynomial", "sum"])
+def test_the_matrix_of_a_sample_with_itself_is_symmetric_to_the_bit(level, kernel, dtype, rng):
+    """Half of it is mirrored, block by block; two equal samples form all of it."""
+    for n in (1, 2, 5, 31, 255, 256, 257, 530):
+        x = rng.standard_normal((n, 3)).astype(dtype)
+        out = np.full((n, n), np.nan, dtype)
+        im.kernel_matrix(x, kernel=KERNELS[kernel], out=out)
+        np.testing.assert_array_equal(out, im.kernel_matrix(x, x.copy(), kernel=KERNELS[kernel]))
+        np.testing.assert_array_equal(out, out.T)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("kernel", KERNELS.values(), ids=KERNELS.keys())
 def test_the_bits_of_a_row_do_not_depend_on_its_batch(level, kernel, dtype, rng):
     x, y = sample(rng, 65, 9, dtype), sample(rng, 33, 9, dtype)

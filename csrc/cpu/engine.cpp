@@ -11,9 +11,24 @@
 namespace isthmus::ISTHMUS_ARCH {
 namespace {
 
+// What the arithmetic units can do at best: nothing is loaded.
 template <class T>
-constexpr Engine<T> kEngine = {size_t(kRows),   size_t(kCols<T>), pack<T>,    add_rows<T>, sum<T>,
-                               store_matrix<T>, matmul<T>,        project<T>, apply<T>};
+T spin(size_t steps) noexcept {
+    Pack<T> sums[kSpinPacks];
+    for (size_t i = 0; i < kSpinPacks; ++i) sums[i] = splat(T(i));
+    const Pack<T> shrink = splat(T(0.5)), add = splat(T(steps));
+    for (size_t step = 0; step < steps; ++step)
+#pragma GCC unroll 16
+        for (size_t i = 0; i < kSpinPacks; ++i) sums[i] = fma(sums[i], shrink, add);
+    for (size_t i = 1; i < kSpinPacks; ++i) sums[0] = sums[0] + sums[i];
+    return sums[0][0];
+}
+
+template <class T>
+constexpr Engine<T> kEngine = {
+    size_t(kRows),   size_t(kCols<T>), size_t(kLanes<T>), pack<T>,    add_rows<T>, sum<T>,
+    store_matrix<T>, mirror<T>,        matmul<T>,         project<T>, apply<T>,    spin<T>,
+};
 
 }  // namespace
 }  // namespace isthmus::ISTHMUS_ARCH

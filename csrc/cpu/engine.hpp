@@ -124,17 +124,22 @@ struct ProjectTask {
     size_t out_stride;
 };
 
+constexpr size_t kSpinPacks = 12;
+
 template <class T>
 struct Engine {
-    size_t rows, cols;  // of one tile
+    size_t rows, cols, lanes;  // of one tile, of one pack
     void (*pack)(const PackTask<T>&) noexcept;
     // sums (d,) += the rows, in float64.
     void (*add_rows)(const T* rows, ptrdiff_t stride, size_t count, size_t d, double* sums) noexcept;
     double (*sum)(const SumTask<T>&) noexcept;
     void (*store)(const StoreTask<T>&) noexcept;
+    // to[j][i] = from[i][j] of a block of one matrix.
+    void (*mirror)(const T* from, T* to, size_t rows, size_t cols, size_t stride) noexcept;
     void (*matmul)(const MatmulTask<T>&) noexcept;
     void (*project)(const ProjectTask<T>&) noexcept;
     void (*apply)(const Terms&, const T* u, T* out, size_t count) noexcept;  // out = sum of weighted kernel values
+    T (*spin)(size_t steps) noexcept;  // kSpinPacks independent fused multiply-adds of whole packs in each step
 };
 
 struct Engines {

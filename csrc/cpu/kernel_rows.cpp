@@ -41,6 +41,26 @@ void for_each_pass(const Run& run, Rows<T> x, Rows<T> y, std::size_t d, const Ke
 
 }  // namespace
 
+// K(x, x): blocks on and above the diagonal are formed, those below are their mirror images, taken from the cache.
+template <class T>
+void store_symmetric(const Run& run, std::size_t n, const Sides<T>& sides, bool add, T* out, std::size_t out_stride) {
+    const Engine<T>& engine = engine_of<T>(run);
+    const std::size_t block = engine.cols * std::max<std::size_t>(1, 256 / engine.cols), down = panels_in(n, block);
+    run_tasks(down * (down + 1) / 2, run.n_threads, run.interrupted, [&](std::size_t task, unsigned) {
+        const FlushDenormals flush;
+        std::size_t i = 0, j = task;  // the task-th of (0, 0), (0, 1), ..., (1, 1), (1, 2), ...
+        for (std::size_t width = down; j >= width; --width, ++i) j -= width;
+        const std::size_t row = i * block, col = (i + j) * block;
+        const std::size_t row_end = std::min(row + block, n), col_end = std::min(col + block, n);
+        engine.store({sides.tiles(row / engine.rows, panels_in(row_end, engine.rows), col / engine.cols,
+                                  panels_in(col_end, engine.cols)),
+                      row_end, col_end, 0, 0, out, out_stride, add});
+        if (j)
+            engine.mirror(out + row * out_stride + col, out + col * out_stride + row, row_end - row, col_end - col,
+                          out_stride);
+    });
+}
+
 template <class T>
 void kernel_matrix(const Run& wanted, Rows<T> x, Rows<T> y, std::size_t d, const KernelSum& kernel, T* out,
                    std::size_t out_stride) {
@@ -50,6 +70,7 @@ void kernel_matrix(const Run& wanted, Rows<T> x, Rows<T> y, std::size_t d, const
     const std::size_t n_left = panels_in(x.count, engine.rows), n_right = panels_in(y.count, engine.cols);
     const std::size_t across = panels_in(n_right, shape.right_panels), down = panels_in(n_left, shape.left_tiles);
     for_each_pass(run, x, y, d, kernel, [&](const Sides<T>& sides, bool add) {
+        if (sides.right_panel == 0) return store_symmetric(run, x.count, sides, add, out, out_stride);
         run_tasks(across * down, run.n_threads, run.interrupted, [&](std::size_t task, unsigned) {
             const FlushDenormals flush;
             const std::size_t left = task / across * shape.left_tiles, right = task % across * shape.right_panels;

@@ -48,31 +48,9 @@ ISTHMUS_FN void scale_row(const PackTask<T>& t, const T* x, size_t k0, size_t co
     }
 }
 
-// Turns one 16-byte square: rows kPackDepth apart become columns kWidth apart.
-template <size_t kWidth>
-ISTHMUS_FN void turn_square(const float* block, float* columns) {
-    typedef float Quad __attribute__((vector_size(16)));
-    Quad row[4];
-    for (int r = 0; r < 4; ++r) memcpy(&row[r], block + r * kPackDepth, sizeof(Quad));
-    const Quad low0 = __builtin_shufflevector(row[0], row[1], 0, 4, 1, 5);
-    const Quad low1 = __builtin_shufflevector(row[2], row[3], 0, 4, 1, 5);
-    const Quad high0 = __builtin_shufflevector(row[0], row[1], 2, 6, 3, 7);
-    const Quad high1 = __builtin_shufflevector(row[2], row[3], 2, 6, 3, 7);
-    row[0] = __builtin_shufflevector(low0, low1, 0, 1, 4, 5);
-    row[1] = __builtin_shufflevector(low0, low1, 2, 3, 6, 7);
-    row[2] = __builtin_shufflevector(high0, high1, 0, 1, 4, 5);
-    row[3] = __builtin_shufflevector(high0, high1, 2, 3, 6, 7);
-    for (int k = 0; k < 4; ++k) memcpy(columns + k * kWidth, &row[k], sizeof(Quad));
-}
-template <size_t kWidth>
-ISTHMUS_FN void turn_square(const double* block, double* columns) {
-    for (int r = 0; r < 2; ++r)
-        for (int k = 0; k < 2; ++k) columns[k * kWidth + r] = block[r * kPackDepth + k];
-}
-
 template <class T>
 void pack_panel(const PackTask<T>& t, size_t first, T* panel, T* norms) noexcept {
-    constexpr size_t kWidth = size_t(kCols<T>), kSquare = 16 / sizeof(T);
+    constexpr size_t kWidth = size_t(kCols<T>), kSquare = kSquareOf<T>;
     static_assert(kWidth % kSquare == 0);
     alignas(64) T block[kWidth][kPackDepth] = {};
     alignas(64) T columns[kPackDepth][kWidth];
@@ -89,7 +67,8 @@ void pack_panel(const PackTask<T>& t, size_t first, T* panel, T* norms) noexcept
         T* out = panel + k0 * kWidth;
         T* turned = depth == kPackDepth ? out : columns[0];
         for (size_t r = 0; r < kWidth; r += kSquare)
-            for (size_t k = 0; k < kPackDepth; k += kSquare) turn_square<kWidth>(&block[r][k], turned + k * kWidth + r);
+            for (size_t k = 0; k < kPackDepth; k += kSquare)
+                turn_square(&block[r][k], kPackDepth, turned + k * kWidth + r, kWidth);
         if (depth < kPackDepth) memcpy(out, turned, depth * kWidth * sizeof(T));
         // A norm is summed like the tile's own products, so that equal rows give u = 0 to the bit.
         if (norms)

@@ -281,5 +281,27 @@ ISTHMUS_FN V cos(V v) {
     return cos_reduced(v);
 }
 
+// Turns a square of 16-byte rows: element (r, k) of `from` becomes element (k, r) of `to`.
+template <class T>
+constexpr size_t kSquareOf = 16 / sizeof(T);
+ISTHMUS_FN void turn_square(const float* from, size_t from_stride, float* to, size_t to_stride) {
+    typedef float Quad __attribute__((vector_size(16)));
+    Quad row[4];
+    for (int r = 0; r < 4; ++r) __builtin_memcpy(&row[r], from + size_t(r) * from_stride, sizeof(Quad));
+    const Quad low0 = __builtin_shufflevector(row[0], row[1], 0, 4, 1, 5);
+    const Quad low1 = __builtin_shufflevector(row[2], row[3], 0, 4, 1, 5);
+    const Quad high0 = __builtin_shufflevector(row[0], row[1], 2, 6, 3, 7);
+    const Quad high1 = __builtin_shufflevector(row[2], row[3], 2, 6, 3, 7);
+    row[0] = __builtin_shufflevector(low0, low1, 0, 1, 4, 5);
+    row[1] = __builtin_shufflevector(low0, low1, 2, 3, 6, 7);
+    row[2] = __builtin_shufflevector(high0, high1, 0, 1, 4, 5);
+    row[3] = __builtin_shufflevector(high0, high1, 2, 3, 6, 7);
+    for (int k = 0; k < 4; ++k) __builtin_memcpy(to + size_t(k) * to_stride, &row[k], sizeof(Quad));
+}
+ISTHMUS_FN void turn_square(const double* from, size_t from_stride, double* to, size_t to_stride) {
+    for (size_t r = 0; r < 2; ++r)
+        for (size_t k = 0; k < 2; ++k) to[k * to_stride + r] = from[r * from_stride + k];
+}
+
 }  // namespace
 }  // namespace isthmus::ISTHMUS_ARCH

@@ -48,5 +48,23 @@ void store_matrix(const StoreTask<T>& t) noexcept {
     if (!done) sweep([](const Place<T>&) { return false; });
 }
 
+// By blocks of one cache line's width, so that every line is written whole.
+template <class T>
+void mirror(const T* from, T* to, size_t rows, size_t cols, size_t stride) noexcept {
+    constexpr size_t kLine = 64 / sizeof(T), kSquare = kSquareOf<T>;
+    for (size_t i0 = 0; i0 < rows; i0 += kLine)
+        for (size_t j = 0; j < cols; j += kSquare)
+            for (size_t i = i0; i < rows && i < i0 + kLine; i += kSquare) {
+                const T* square = from + i * stride + j;
+                T* turned = to + j * stride + i;
+                if (i + kSquare <= rows && j + kSquare <= cols)
+                    turn_square(square, stride, turned, stride);
+                else
+                    for (size_t c = 0; c < kSquare && j + c < cols; ++c)
+                        for (size_t r = 0; r < kSquare && i + r < rows; ++r)
+                            turned[c * stride + r] = square[r * stride + c];
+            }
+}
+
 }  // namespace
 }  // namespace isthmus::ISTHMUS_ARCH
