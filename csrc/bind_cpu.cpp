@@ -141,6 +141,25 @@ void bind_block_sums(const std::vector<py::object>& stacks, const std::vector<py
     without_gil([&] { block_sums(run, blocks, d, pair_list, kernel, to_sums, to_diagonals); });
 }
 
+// None when a value is NaN or infinite.
+template <class T>
+std::optional<std::pair<double, double>> bind_value_range(const Array<T>& x, const Run& run) {
+    need((x.ndim() == 2 || x.ndim() == 3) && x.size() > 0, "x must be 2-D or 3-D and not empty");
+    need_rows(x);
+    const py::ssize_t rows = x.ndim() - 2, items = x.ndim() == 3 ? x.shape(0) : 1;
+    std::vector<Rows<T>> samples;
+    for (py::ssize_t i = 0; i < items; ++i) {
+        const char* first = reinterpret_cast<const char*>(x.data()) + (x.ndim() == 3 ? i * x.strides(0) : 0);
+        samples.push_back({reinterpret_cast<const T*>(first), x.strides(rows) / std::ptrdiff_t(sizeof(T)),
+                           std::size_t(x.shape(rows))});
+    }
+    T low, high;
+    bool finite = false;
+    without_gil([&] { finite = value_range(run, samples, std::size_t(x.shape(rows + 1)), &low, &high); });
+    if (!finite) return std::nullopt;
+    return std::pair<double, double>(low, high);
+}
+
 template <class T>
 void bind_kernel_matrix(const Array<T>& x, const Array<T>& y, const KernelSum& kernel, Array<T>& out, const Run& run) {
     need(x.ndim() == 2, "x must be 2-D");
@@ -192,6 +211,12 @@ Activation activation_of(const std::string& name) {
 // One overload for each dtype. noconvert: a converted `out` would lose the result.
 template <class T>
 void bind_for(py::module_& m) {
+    m.def(
+        "value_range",
+        [](const Array<T>& x, const std::string& level, unsigned n_threads) {
+            return bind_value_range<T>(x, run_on(level, n_threads));
+        },
+        "x"_a.noconvert(), py::kw_only(), "level"_a, "n_threads"_a);
     m.def(
         "kernel_matrix",
         [](const Array<T>& x, const std::optional<Array<T>>& y, const std::vector<TermTuple>& terms, Array<T> out,

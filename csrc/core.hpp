@@ -52,6 +52,10 @@ struct Pair {
     std::size_t left, right;
 };
 
+// Smallest and largest value of all rows, at least one of d >= 1 numbers; false when one is NaN or infinite.
+template <class T>
+bool value_range(const Run& run, const std::vector<Rows<T>>& samples, std::size_t d, T* low, T* high);
+
 // sums[p] = sum_ij w_i w_j k(x_i, y_j) over pairs of rows of two blocks; for a block with itself, over i != j.
 // diagonals[b] = sum_i w_i^2 k(x_i, x_i). Both are overwritten. If a pair crosses groups, all blocks share one mean.
 template <class T>

@@ -26,8 +26,8 @@ T spin(size_t steps) noexcept {
 
 template <class T>
 constexpr Engine<T> kEngine = {
-    size_t(kRows),   size_t(kCols<T>), size_t(kLanes<T>), pack<T>,    add_rows<T>, sum<T>,
-    store_matrix<T>, mirror<T>,        matmul<T>,         project<T>, apply<T>,    spin<T>,
+    size_t(kRows),   size_t(kCols<T>), size_t(kLanes<T>), pack<T>,    widen_range<T>, add_rows<T>, sum<T>,
+    store_matrix<T>, mirror<T>,        matmul<T>,         project<T>, apply<T>,       spin<T>,
 };
 
 }  // namespace

@@ -130,6 +130,8 @@ template <class T>
 struct Engine {
     size_t rows, cols, lanes;  // of one tile, of one pack
     void (*pack)(const PackTask<T>&) noexcept;
+    // Widens low .. high to hold all values; false, and nothing of use, when one is NaN or infinite.
+    bool (*widen_range)(const T* rows, ptrdiff_t stride, size_t count, size_t d, T* low, T* high) noexcept;
     // sums (d,) += the rows, in float64.
     void (*add_rows)(const T* rows, ptrdiff_t stride, size_t count, size_t d, double* sums) noexcept;
     double (*sum)(const SumTask<T>&) noexcept;

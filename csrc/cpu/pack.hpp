@@ -1,4 +1,5 @@
-// Rows into panels: centred, scaled in float64, rounded once, turned so that a panel's rows stand side by side.
+// What is done to rows before any tile. Into panels: centred, scaled in float64, rounded once, turned so that a panel's
+// rows stand side by side.
 #pragma once
 
 #include <string.h>
@@ -11,6 +12,32 @@ namespace isthmus::ISTHMUS_ARCH {
 namespace {
 
 constexpr size_t kPackDepth = 16;  // dimensions turned at a time
+
+template <class T>
+bool widen_range(const T* rows, ptrdiff_t stride, size_t count, size_t d, T* low, T* high) noexcept {
+    Pack<T> least = splat(*low), most = splat(*high), zero = {};
+    bool finite = true;
+    for (; count; --count, rows += stride) {
+        size_t k = 0;
+        for (; k + size_t(kLanes<T>) <= d; k += size_t(kLanes<T>)) {
+            const Pack<T> v = load(rows + k);
+            least = min(least, v);
+            most = max(most, v);
+            zero = fma(v, Pack<T>{}, zero);  // NaN from the first value that is not finite on
+        }
+        for (; k < d; ++k) {
+            finite &= rows[k] - rows[k] == T(0);
+            *low = rows[k] < *low ? rows[k] : *low;
+            *high = rows[k] > *high ? rows[k] : *high;
+        }
+    }
+    for (int i = 0; i < kLanes<T>; ++i) {
+        finite &= zero[i] == T(0);
+        *low = least[i] < *low ? least[i] : *low;
+        *high = most[i] > *high ? most[i] : *high;
+    }
+    return finite;
+}
 
 // sums (d,) += rows, in float64, four rows at a time.
 template <class T>

@@ -153,13 +153,17 @@ def as_dtype(x: Any, dtype: np.dtype[Any], where: Home) -> Any:
     return where.xp.ascontiguousarray(x, dtype=dtype)
 
 
+def is_rows(x: Any, dtype: np.dtype[Any], where: Home) -> bool:
+    """Whether `x` is rows of this dtype that only may be apart, reversed or repeated."""
+    if not where.on_host or x.ndim < 2 or x.dtype != dtype or not x.flags.aligned:
+        return False
+    whole = all(stride % dtype.itemsize == 0 for stride in x.strides)
+    return bool(whole and (x.strides[-1] == dtype.itemsize or x.shape[-1] == 1))
+
+
 def as_rows(x: Any, dtype: np.dtype[Any], where: Home) -> Any:
-    """`x` as `as_dtype` gives it, but without a copy when only its rows are apart, reversed or repeated."""
-    if where.on_host and x.ndim > 1 and x.dtype == dtype and x.flags.aligned:
-        whole = all(stride % dtype.itemsize == 0 for stride in x.strides)
-        if whole and (x.strides[-1] == dtype.itemsize or x.shape[-1] == 1):
-            return x
-    return as_dtype(x, dtype, where)
+    """`x` as `as_dtype` gives it, but without a copy when it `is_rows` already."""
+    return x if is_rows(x, dtype, where) else as_dtype(x, dtype, where)
 
 
 def check_finite(x: Any, name: str) -> tuple[float, float]:

@@ -151,6 +151,20 @@ def block_sums(
     return sums, diagonals
 
 
+def value_range(x: Any, where: Home) -> tuple[float, float] | None:
+    """Smallest and largest value of rows (n, d) or (c, n, d).
+
+    None where a value is not finite, or where only `arrays.check_finite` can tell.
+    """
+    module = _load_native()[0] if where.on_host and settings().backend != "reference" else None
+    if module is None or x.ndim not in (2, 3) or x.dtype not in (np.float32, np.float64):
+        return None
+    if not arrays.is_rows(x, x.dtype, where):
+        return None
+    found: tuple[float, float] | None = module.value_range(x, level=simd_level(), n_threads=threads())
+    return found
+
+
 def diagonal(x: Any, kernel: Kernel, where: Home) -> Any:
     """k(x_i, x_i), float64 (n,); too cheap to need a compiled form."""
     return reference.diagonal(x, kernel, where.xp)

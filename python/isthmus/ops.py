@@ -221,7 +221,8 @@ class Inputs:
         if 0 in x.shape:
             raise ValueError(f"{name} must have at least one row and one column, got shape {tuple(x.shape)}")
         if not assume_finite():
-            self._ranges[name] = arrays.check_finite(x, name)
+            found = backends.value_range(x, self.where)
+            self._ranges[name] = arrays.check_finite(x, name) if found is None else found
         return x
 
     def rows(self, name: str) -> int:
