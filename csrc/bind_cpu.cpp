@@ -254,6 +254,7 @@ PYBIND11_MODULE(_native, m, py::mod_gil_not_used()) {
         return names;
     });
     m.def("levels", &available_levels);
+    m.def("thread_limit", &isthmus_get_thread_limit);
     m.def("build_info", [] {
         return py::dict("compiler"_a = ISTHMUS_COMPILER, "flags"_a = ISTHMUS_FLAGS, "levels"_a = ISTHMUS_LEVELS,
                         "build_type"_a = ISTHMUS_BUILD_TYPE);

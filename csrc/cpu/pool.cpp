@@ -1,5 +1,7 @@
 #include "pool.hpp"
 
+#include <pthread.h>
+#include <signal.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -8,7 +10,6 @@
 #include <condition_variable>
 #include <exception>
 #include <mutex>
-#include <system_error>
 #include <thread>
 
 #if defined(__x86_64__)
@@ -23,12 +24,31 @@ constexpr auto kPollInterval = std::chrono::milliseconds(50);
 constexpr int kSpins = 2000;  // about 20 microseconds: longer than the gap between two calls in a loop
 
 thread_local bool inside_task = false;
+thread_local int thread_limit = 0;
 
 void pause() {
 #if defined(__x86_64__)
     _mm_pause();
 #endif
 }
+
+// Blocks signals on this thread while it lives, and on threads that it starts for good: a signal of the process must
+// reach a thread that expects it. Signals of a fault stay, so that crashes are reported.
+class BlockSignals {
+  public:
+    BlockSignals() noexcept {
+        sigset_t all;
+        sigfillset(&all);
+        for (const int fault : {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP, SIGSYS}) sigdelset(&all, fault);
+        pthread_sigmask(SIG_SETMASK, &all, &saved_);
+    }
+    ~BlockSignals() { pthread_sigmask(SIG_SETMASK, &saved_, nullptr); }
+    BlockSignals(const BlockSignals&) = delete;
+    BlockSignals& operator=(const BlockSignals&) = delete;
+
+  private:
+    sigset_t saved_;
+};
 
 struct Job {
     const std::function<void(std::size_t, unsigned)>& task;
@@ -103,10 +123,14 @@ class Pool {
 
   private:
     void grow(unsigned wanted) {
+        if (n_started_ >= wanted) return;
+        const BlockSignals blocked;
         while (n_started_ < wanted) {
             try {
-                std::thread([this, number = n_started_, seen = generation_.load()] { serve(number, seen); }).detach();
-            } catch (const std::system_error&) {
+                std::thread helper([this, number = n_started_, seen = generation_.load()] { serve(number, seen); });
+                pthread_setname_np(helper.native_handle(), "isthmus");
+                helper.detach();
+            } catch (const std::exception&) {
                 return;  // the machine grants no more threads; fewer give the same bits
             }
             ++n_started_;
@@ -154,6 +178,9 @@ void run_tasks(std::size_t n_tasks, unsigned n_threads, bool (*interrupted)(),
     if (job.error) std::rethrow_exception(job.error);
     if (job.cancelled) throw Interrupted{};
 }
+
+int isthmus_get_thread_limit() noexcept { return thread_limit; }
+void isthmus_set_thread_limit(int limit) noexcept { thread_limit = limit < 0 ? 0 : limit; }
 
 #if defined(__x86_64__)
 FlushDenormals::FlushDenormals() noexcept : saved_(_mm_getcsr()) { _mm_setcsr(saved_ | 0x8040); }

@@ -16,6 +16,11 @@ struct Interrupted {};
 void run_tasks(std::size_t n_tasks, unsigned n_threads, bool (*interrupted)(),
                const std::function<void(std::size_t task, unsigned worker)>& task);
 
+// The most threads that operations called from this thread use unless told a number; 0: no limit. The pool itself does
+// not look at it. Exported, so that threadpoolctl can find it.
+extern "C" __attribute__((visibility("default"))) int isthmus_get_thread_limit() noexcept;
+extern "C" __attribute__((visibility("default"))) void isthmus_set_thread_limit(int limit) noexcept;
+
 // Flushes denormal numbers to zero while it lives, on this thread.
 class FlushDenormals {
   public:

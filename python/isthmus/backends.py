@@ -183,7 +183,7 @@ def info() -> dict[str, str]:
     else:
         found["simd"] = f"{simd_level()} (of {', '.join(simd_levels())})"
         found |= {f"build {name}": text for name, text in native.build_info().items()}
-    found["threads"] = str(threads())
+    found["threads"] = str(_threads())
     memory = machine.available_memory()
     found["memory available"] = "unknown" if memory is None else f"{memory / 2**30:.1f} GiB"
     found["gpu"] = arrays.gpu_report()
@@ -206,7 +206,7 @@ def _run(
     if backend == "native":
         module, _ = _load_native()
         assert module is not None
-        level, n_threads = simd_level(), threads()
+        level, n_threads = simd_level(), _threads()
         native(module, {"level": level, "n_threads": n_threads})
     else:
         # Distances beyond the largest float64 are infinite, which kernels map to their limit.
@@ -234,11 +234,19 @@ def _choose(operation: str, where: Home) -> tuple[str, list[str]]:
 
 @lru_cache
 def _load_native() -> tuple[ModuleType | None, str]:
-    """The compiled module, or why there is none."""
+    """The compiled module, made known to threadpoolctl; or why there is none."""
     try:
-        return import_module("isthmus._native"), ""
+        native = import_module("isthmus._native")
     except ImportError as error:
         return None, f"the compiled module could not be loaded ({error})"
+    import_module("isthmus.threadpool")
+    return native, ""
+
+
+def _threads() -> int:
+    """Threads of a compiled operation called from this thread now."""
+    native, _ = _load_native()
+    return threads(0 if native is None else native.thread_limit())
 
 
 def _checked_level(level: str, source: str) -> str:

@@ -46,7 +46,8 @@ class config:
     ----------
     n_threads : int
         Threads of the compiled operations. Default: the CPUs of the process's affinity and control group, at
-        most `ISTHMUS_NUM_THREADS`, else at most `OMP_NUM_THREADS`. Results have the same bits for any number.
+        most as many as `threadpoolctl.threadpool_limits` allows on this thread, else `ISTHMUS_NUM_THREADS`,
+        else `OMP_NUM_THREADS`. Results have the same bits for any number.
     precision : "default" or "fast"
         "fast" allows less exact arithmetic where a backend has a faster path for it; `backends.explain()`
         says whether one was taken.
@@ -100,14 +101,19 @@ class config:
         return f"config({', '.join(f'{name}={value!r}' for name, value in self._changes.items())})"
 
 
-def threads() -> int:
-    """Threads a compiled operation uses in the current context."""
+def threads(limit: int = 0) -> int:
+    """Threads a compiled operation uses in the current context; see `default_threads`."""
     chosen = settings().n_threads
-    return default_threads() if chosen is None else chosen
+    return default_threads(limit) if chosen is None else chosen
 
 
-def default_threads() -> int:
-    """Threads without `config(n_threads=)`: CPUs of the process, capped by the environment."""
+def default_threads(limit: int = 0) -> int:
+    """Threads without `config(n_threads=)`: CPUs of the process, capped by `limit`, else by the environment.
+
+    A limit of 0 is none.
+    """
+    if limit > 0:
+        return min(cpu_count(), limit)
     for variable in ("ISTHMUS_NUM_THREADS", "OMP_NUM_THREADS"):
         text = os.environ.get(variable, "").strip()
         if text:
