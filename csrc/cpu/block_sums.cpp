@@ -39,10 +39,10 @@ class GroupSums {
 
     void add(const Run& run, std::size_t group, double* sums) {
         lay_out(run, group);
-        list_pieces(run, group);
         for (const Pass& pass : passes_) {
             pack(run, pass);
-            add_pass(run, pass, sums);
+            Place next{group_pairs_.begin[group], 0, 0};
+            while (list_pieces(run, group, next)) add_pieces(run, pass, sums);
         }
     }
 
@@ -50,11 +50,14 @@ class GroupSums {
     struct Piece {
         std::size_t pair, left_begin, left_end, right_begin, right_end;
     };
+    struct Place {
+        std::size_t pair, left, right;  // number in the group's list, tile, panel
+    };
 
     void lay_out(const Run& run, std::size_t group);
-    void list_pieces(const Run& run, std::size_t group);
+    bool list_pieces(const Run& run, std::size_t group, Place& next);
     void pack(const Run& run, const Pass& pass);
-    void add_pass(const Run& run, const Pass& pass, double* sums);
+    void add_pieces(const Run& run, const Pass& pass, double* sums);
 
     const std::vector<Block<T>>& blocks_;
     const std::size_t d_;
@@ -99,35 +102,39 @@ void GroupSums<T>::lay_out(const Run& run, std::size_t group) {
     }
 }
 
-// The tiles of all pairs of the group, in pieces that depend on nothing but the sizes.
+// The tiles of all pairs of the group, from `next` on, in pieces that depend on nothing but the sizes: as many as fit
+// into a list of bounded memory, which is written soon enough for Ctrl-C. False when none is left.
 template <class T>
-void GroupSums<T>::list_pieces(const Run& run, std::size_t group) {
+bool GroupSums<T>::list_pieces(const Run& run, std::size_t group, Place& next) {
     constexpr double kBundleCost = 1 << 18;  // vector operations
+    constexpr std::size_t kPieces = 1 << 16;
     const Engine<T>& engine = engine_of<T>(run);
     const TaskShape shape = task_shape(engine, d_);
     pieces_.clear();
     bundles_.assign(1, 0);
     double cost = 0;
-    for (std::size_t i = group_pairs_.begin[group]; i < group_pairs_.begin[group + 1]; ++i) {
-        const std::size_t p = group_pairs_.order[i];
+    for (; next.pair < group_pairs_.begin[group + 1]; next = {next.pair + 1, 0, 0}) {
+        const std::size_t p = group_pairs_.order[next.pair];
         const bool same = pairs_[p].left == pairs_[p].right;
         const std::size_t n_left = panels_in(blocks_[pairs_[p].left].rows.count, engine.rows);
         const std::size_t n_right = panels_in(blocks_[pairs_[p].right].rows.count, engine.cols);
-        for (std::size_t left = 0; left < n_left; left += shape.left_tiles)
-            for (std::size_t right = 0; right < n_right; right += shape.right_panels) {
-                const std::size_t left_end = std::min(left + shape.left_tiles, n_left);
-                const std::size_t right_end = std::min(right + shape.right_panels, n_right);
-                const bool below_diagonal = right_end * engine.cols <= left * engine.rows + 1;
+        for (; next.left < n_left; next.left += shape.left_tiles, next.right = 0)
+            for (; next.right < n_right; next.right += shape.right_panels) {
+                const std::size_t left_end = std::min(next.left + shape.left_tiles, n_left);
+                const std::size_t right_end = std::min(next.right + shape.right_panels, n_right);
+                const bool below_diagonal = right_end * engine.cols <= next.left * engine.rows + 1;
                 if (same && below_diagonal) continue;
-                pieces_.push_back({p, left, left_end, right, right_end});
-                cost += double((left_end - left) * (right_end - right)) * tile_cost(engine, d_);
-                if (cost > kBundleCost) {
+                if (pieces_.size() == kPieces) return true;
+                pieces_.push_back({p, next.left, left_end, next.right, right_end});
+                cost += double((left_end - next.left) * (right_end - next.right)) * tile_cost(engine, d_);
+                if (cost > kBundleCost || pieces_.size() == kPieces) {
                     bundles_.push_back(pieces_.size());
                     cost = 0;
                 }
             }
     }
     if (bundles_.back() != pieces_.size()) bundles_.push_back(pieces_.size());
+    return !pieces_.empty();
 }
 
 template <class T>
@@ -137,7 +144,7 @@ void GroupSums<T>::pack(const Run& run, const Pass& pass) {
 }
 
 template <class T>
-void GroupSums<T>::add_pass(const Run& run, const Pass& pass, double* sums) {
+void GroupSums<T>::add_pieces(const Run& run, const Pass& pass, double* sums) {
     const Engine<T>& engine = engine_of<T>(run);
     Term alone = pass.terms[0];  // a lone weight is applied once, in float64
     Terms terms = pass.view();
@@ -166,13 +173,14 @@ void GroupSums<T>::add_pass(const Run& run, const Pass& pass, double* sums) {
     }
 }
 
+// sum_i w_i^2 k(x_i, x_i) over some rows of a block.
 template <class T>
-double weighted_diagonal(const Run& run, const Block<T>& block, std::size_t d, const SelfKernel& self) {
-    if (!block.weights && self.terms.empty()) return double(block.rows.count) * self.at_zero;
+double weighted_diagonal(const Run& run, const Block<T>& block, std::size_t begin, std::size_t end, std::size_t d,
+                         const SelfKernel& self) {
     double constant = 0, sum = 0;
     alignas(64) double u[64], value[64];
-    for (std::size_t first = 0; first < block.rows.count; first += 64) {
-        const std::size_t n = std::min<std::size_t>(64, block.rows.count - first);
+    for (std::size_t first = begin; first < end; first += 64) {
+        const std::size_t n = std::min<std::size_t>(64, end - first);
         std::fill_n(u, 64, 0.0);
         for (std::size_t i = 0; i < n && !self.terms.empty(); ++i) {
             const T* x = block.rows.data + std::ptrdiff_t(first + i) * block.rows.stride;
@@ -188,6 +196,30 @@ double weighted_diagonal(const Run& run, const Block<T>& block, std::size_t d, c
         }
     }
     return constant * self.at_zero + sum;
+}
+
+// diagonals[b] of every block.
+template <class T>
+void add_diagonals(const Run& run, const std::vector<Block<T>>& blocks, std::size_t d, const SelfKernel& self,
+                   double* diagonals) {
+    struct Piece {
+        std::size_t block, begin, end;
+        double sum;
+    };
+    const std::size_t step = std::max<std::size_t>(64, (std::size_t(1) << 20) / d);
+    std::vector<Piece> pieces;
+    for (std::size_t b = 0; b < blocks.size(); ++b) {
+        const std::size_t count = blocks[b].rows.count;
+        diagonals[b] = 0;
+        if (!blocks[b].weights && self.terms.empty())
+            diagonals[b] = double(count) * self.at_zero;
+        else
+            for (std::size_t i = 0; i < count; i += step) pieces.push_back({b, i, std::min(i + step, count), 0.0});
+    }
+    run_tasks(pieces.size(), run.n_threads, run.interrupted, [&](std::size_t i, unsigned) {
+        pieces[i].sum = weighted_diagonal(run, blocks[pieces[i].block], pieces[i].begin, pieces[i].end, d, self);
+    });
+    for (const Piece& piece : pieces) diagonals[piece.block] += piece.sum;
 }
 
 }  // namespace
@@ -238,9 +270,7 @@ void block_sums(const Run& wanted, const std::vector<Block<T>>& given, std::size
         });
     else
         for (std::size_t g = 0; g < n_groups; ++g) of_worker[0]->add(run, g, sums);
-    const SelfKernel self = self_kernel(run, kernel);
-    run_tasks(blocks.size(), run.n_threads, run.interrupted,
-              [&](std::size_t b, unsigned) { diagonals[b] = weighted_diagonal(run, blocks[b], d, self); });
+    add_diagonals(run, blocks, d, self_kernel(run, kernel), diagonals);
 }
 
 template void block_sums<float>(const Run&, const std::vector<Block<float>>&, std::size_t, const std::vector<Pair>&,

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstdio>
 
 #define ISTHMUS_ARCH host
 namespace isthmus::host {
@@ -148,28 +149,45 @@ SelfKernel self_kernel(const Run& run, const KernelSum& kernel) {
     return self;
 }
 
+namespace {
+
+// Becomes a MemoryError of Python.
+class WorkspaceRefused : public std::bad_alloc {
+  public:
+    explicit WorkspaceRefused(double bytes) noexcept {
+        std::snprintf(text_, sizeof(text_), "the workspace needs %.1f GiB, more than the system grants",
+                      bytes / double(1 << 30));
+    }
+    const char* what() const noexcept override { return text_; }
+
+  private:
+    char text_[80];
+};
+
+}  // namespace
+
 template <class T>
 void Buffer<T>::fit(std::size_t count) {
     constexpr std::size_t kLine = 64, kHuge = std::size_t(1) << 21;
     if (data_ && count <= count_) return;
-    if (count > (std::size_t(-1) / 2) / sizeof(T)) throw std::bad_alloc();
+    if (count > (std::size_t(-1) / 2) / sizeof(T)) throw WorkspaceRefused(double(count) * sizeof(T));
     const std::size_t border = count * sizeof(T) >= 2 * kHuge ? kHuge : kLine;
     const std::size_t bytes = std::max<std::size_t>(1, (count * sizeof(T) + border - 1) / border) * border;
     clear();
     data_.reset(static_cast<T*>(std::aligned_alloc(border, bytes)));
-    if (!data_) throw std::bad_alloc();
+    if (!data_) throw WorkspaceRefused(double(bytes));
     count_ = count;
     if (border == kHuge) madvise(data_.get(), bytes, MADV_HUGEPAGE);
 }
 
 template <class T>
 void mean_of(const Run& run, const std::vector<Rows<T>>& samples, std::size_t d, double* mean) {
-    constexpr std::size_t kPiece = 4096;
+    constexpr std::size_t kPiece = 4096, kColumns = 1024;  // of one task: some milliseconds
     const Engine<T>& engine = engine_of<T>(run);
     std::size_t count = 0;
     for (const Rows<T>& rows : samples) count += rows.count;
     std::fill_n(mean, d, 0.0);
-    if (count <= kPiece) {
+    if (count <= kPiece && d <= kColumns) {
         for (const Rows<T>& rows : samples) engine.add_rows(rows.data, rows.stride, rows.count, d, mean);
     } else {
         std::vector<Rows<T>> pieces;
@@ -178,9 +196,13 @@ void mean_of(const Run& run, const std::vector<Rows<T>>& samples, std::size_t d,
                 pieces.push_back(
                     {rows.data + std::ptrdiff_t(i) * rows.stride, rows.stride, std::min(kPiece, rows.count - i)});
         const Buffer<double> sums(pieces.size() * d);
-        run_tasks(pieces.size(), run.n_threads, run.interrupted, [&](std::size_t p, unsigned) {
-            std::fill_n(sums.data() + p * d, d, 0.0);
-            engine.add_rows(pieces[p].data, pieces[p].stride, pieces[p].count, d, sums.data() + p * d);
+        const std::size_t across = panels_in(d, kColumns);
+        run_tasks(pieces.size() * across, run.n_threads, run.interrupted, [&](std::size_t task, unsigned) {
+            const Rows<T>& piece = pieces[task / across];
+            const std::size_t k = task % across * kColumns, width = std::min(kColumns, d - k);
+            double* sum = sums.data() + task / across * d + k;
+            std::fill_n(sum, width, 0.0);
+            engine.add_rows(piece.data + k, piece.stride, piece.count, width, sum);
         });
         for (std::size_t p = 0; p < pieces.size(); ++p)
             for (std::size_t k = 0; k < d; ++k) mean[k] += sums[p * d + k];
