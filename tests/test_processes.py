@@ -363,8 +363,7 @@ def test_other_threads_run_while_an_operation_computes():
 
 
 def test_fewer_threads_than_wanted_give_the_same_bits():
-    resource = pytest.importorskip("resource")
-    assert resource.RLIMIT_AS is not None
+    pytest.importorskip("resource")
     script = """
 import resource
 with im.config(n_threads=1, backend="native"):
@@ -388,7 +387,7 @@ print(names.count("isthmus"))
     [
         "im.kernel_matmul(Z, Z, Z[:, :1], kernel=kernel)",
         "im.block_sums(Z, [0, len(Z)], kernel=kernel)",
-        "im.mmd2(Z, Z[:5], kernel=kernel)",
+        "im.mmd2(Z, Z[:1000], kernel=kernel)",
         "im.kernel_matrix(Z, Z[:2], kernel=kernel)",
     ],
 )
@@ -403,16 +402,18 @@ value = everything()
 def used():
     return int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
 resource.setrlimit(resource.RLIMIT_AS, (used() + (1 << 29), resource.RLIM_INFINITY))
-before = used()
-try:
-    with im.config(n_threads=2, assume_finite=True):
-        {call}
-except MemoryError as error:
-    print(str(error).replace(" ", "_"))
+for attempt in range(4):
+    try:
+        with im.config(n_threads=2, assume_finite=True):
+            {call}
+    except MemoryError as error:
+        if attempt == 0:
+            print(str(error).replace(" ", "_"))
+            before = used()
 print(used() - before < (1 << 26), everything() == value)
 """
-    message, *rest = run_script(script)
-    assert message.startswith("the_workspace_needs_1.5_GiB") and rest == ["True", "True"]
+    refusal = "the_workspace_needs_1.5_GiB,_more_than_the_system_grants"
+    assert run_script(script) == [refusal, "True", "True"]
 
 
 # -- the float environment --
