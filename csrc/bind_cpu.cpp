@@ -165,8 +165,13 @@ void bind_kernel_matrix(const Array<T>& x, const Array<T>& y, const KernelSum& k
     need(x.ndim() == 2, "x must be 2-D");
     const std::size_t d = std::size_t(x.shape(1));
     const Rows<T> left = rows_of(x, d), right = rows_of(y, d);
-    T* to = output(out, left.count, right.count);
-    without_gil([&] { kernel_matrix(run, left, right, d, kernel, to, right.count); });
+    need(out.ndim() == 2 && std::size_t(out.shape(0)) == left.count && std::size_t(out.shape(1)) == right.count,
+         "out has the wrong shape");
+    need_rows(out);
+    const std::ptrdiff_t stride = out.strides(0) / std::ptrdiff_t(sizeof(T));
+    need(left.count < 2 || stride >= std::ptrdiff_t(right.count), "rows of out must not overlap");
+    T* to = out.mutable_data();  // throws when read-only
+    without_gil([&] { kernel_matrix(run, left, right, d, kernel, to, std::size_t(stride)); });
 }
 
 template <class T>

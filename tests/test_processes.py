@@ -1,4 +1,4 @@
-"""A good citizen of its process: forks, signals, threads of Python, refused resources, the float environment."""
+"""A good citizen of its process: forks, signals, threads, refused resources, the float environment."""
 
 import ctypes
 import os
@@ -134,7 +134,8 @@ class Shifts(torch.utils.data.Dataset):
 
 data = Shifts()
 value = torch.stack([data[i] for i in range(8)])
-loader = torch.utils.data.DataLoader(data, batch_size=2, num_workers=2, multiprocessing_context="fork", timeout=50)
+how = {"batch_size": 2, "num_workers": 2, "multiprocessing_context": "fork", "timeout": 50}
+loader = torch.utils.data.DataLoader(data, **how)
 for _ in range(2):
     print(torch.equal(torch.cat(list(loader)), value))
 """

@@ -1,4 +1,4 @@
-"""Our pool as threadpoolctl sees it. Importing this module registers it; the compiled module must be loaded."""
+"""Our pool as threadpoolctl sees it. Importing this module registers it; `_native` must be loaded."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class PoolController(threadpoolctl.LibController):  # type: ignore[misc]
     def set_num_threads(self, num_threads: int) -> None:
         """Limit the threads of this thread's operations.
 
-        The number there is without a limit takes the limit away: threadpoolctl restores all libraries with it,
+        The number there is without a limit takes the limit away: threadpoolctl restores all libraries,
         even those that it left alone.
         """
         limit = max(1, int(num_threads))
