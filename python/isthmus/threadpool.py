@@ -37,7 +37,7 @@ class PoolController(threadpoolctl.LibController):  # type: ignore[misc]
 
     def get_version(self) -> str:
         """The version of Isthmus."""
-        return __version__
+        return str(__version__)
 
 
 def _threads(limit: int) -> int:
