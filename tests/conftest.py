@@ -15,7 +15,7 @@ from isthmus import backends, reference
 # Around every vector width: 4, 8, 16 and 32 lanes.
 SIZES = (1, 2, 3, 7, 8, 9, 15, 16, 17, 31, 33, 64, 65)
 DTYPES = ("float32", "float64")
-LEVELS = ("base", "avx2", "avx512")
+LEVELS = ("base", "avx2", "avx512", "neon")
 THREADS = (1, 2, 3, 7)
 
 # One of each formula, a mean of several, a sum over all three inputs.

@@ -11,6 +11,8 @@ extern const Engines engines_base;
 #if defined(ISTHMUS_X86_LEVELS)
 extern const Engines engines_avx2;
 extern const Engines engines_avx512;
+#elif defined(ISTHMUS_ARM_LEVELS)
+extern const Engines engines_neon;
 #endif
 
 namespace {
@@ -41,6 +43,9 @@ std::vector<Level> find_levels() {
     if ((saved & 0xe6) == 0xe6 && (b7 & wide) == wide) levels.push_back({"avx512", &engines_avx512});
     return levels;
 }
+#elif defined(ISTHMUS_ARM_LEVELS)
+// Every 64-bit ARM processor has NEON.
+std::vector<Level> find_levels() { return {{"base", &engines_base}, {"neon", &engines_neon}}; }
 #else
 std::vector<Level> find_levels() { return {{"base", &engines_base}}; }
 #endif

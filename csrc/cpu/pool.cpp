@@ -29,6 +29,8 @@ thread_local int thread_limit = 0;
 void pause() {
 #if defined(__x86_64__)
     _mm_pause();
+#elif defined(__aarch64__)
+    __asm__ volatile("yield");
 #endif
 }
 
@@ -183,8 +185,21 @@ int isthmus_get_thread_limit() noexcept { return thread_limit; }
 void isthmus_set_thread_limit(int limit) noexcept { thread_limit = limit < 0 ? 0 : limit; }
 
 #if defined(__x86_64__)
-FlushDenormals::FlushDenormals() noexcept : saved_(_mm_getcsr()) { _mm_setcsr(saved_ | 0x8040); }
-FlushDenormals::~FlushDenormals() { _mm_setcsr(saved_); }
+FlushDenormals::FlushDenormals() noexcept : saved_(_mm_getcsr()) { _mm_setcsr(unsigned(saved_) | 0x8040); }
+FlushDenormals::~FlushDenormals() { _mm_setcsr(unsigned(saved_)); }
+#elif defined(__aarch64__)
+namespace {
+std::uint64_t float_control() {
+    std::uint64_t bits;
+    __asm__ volatile("mrs %0, fpcr" : "=r"(bits));
+    return bits;
+}
+void set_float_control(std::uint64_t bits) { __asm__ volatile("msr fpcr, %0" : : "r"(bits)); }
+constexpr std::uint64_t kFlushToZero = 1u << 24;
+}  // namespace
+
+FlushDenormals::FlushDenormals() noexcept : saved_(float_control()) { set_float_control(saved_ | kFlushToZero); }
+FlushDenormals::~FlushDenormals() { set_float_control(saved_); }
 #else
 FlushDenormals::FlushDenormals() noexcept : saved_(0) {}
 FlushDenormals::~FlushDenormals() {}

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <functional>
 
 namespace isthmus {
@@ -30,7 +31,7 @@ class FlushDenormals {
     FlushDenormals& operator=(const FlushDenormals&) = delete;
 
   private:
-    unsigned saved_;
+    std::uint64_t saved_;  // the processor's floating-point control register
 };
 
 }  // namespace isthmus
