@@ -1,9 +1,8 @@
-"""The house: floors, light imports, public names, the same kernels in every layer, no weak symbols."""
+"""The house: floors, light imports, public names, the same kernels in every layer."""
 
 import ast
 import importlib
 import re
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -172,39 +171,3 @@ def test_cpp_and_python_name_the_same_kernels():
     native = pytest.importorskip("isthmus._native", reason="the compiled module is not built")
     assert set(native.kernel_names()) == kernels.NATIVE_NAMES
     assert len(native.kernel_names()) == len(kernels.NATIVE_NAMES)
-
-
-# -- objects of one instruction set --
-
-
-def instruction_sets():
-    """(name, flags) of each `add_isa` line in CMakeLists.txt."""
-    text = re.sub(r"#.*", "", (ROOT / "CMakeLists.txt").read_text(encoding="utf-8"))
-    common = re.search(r"target_compile_options\(engine_\$\{name\} PRIVATE([^)]*)\)", text)[1].split()
-    common = [flag for flag in common if flag != "${ARGN}" and not flag.startswith("-O")]
-    for call in re.findall(r"^\s*add_isa\(([^)]*)\)", text, re.MULTILINE):
-        name, *flags = call.split()
-        yield name, [*common, *flags]
-
-
-@pytest.mark.parametrize("name", ["base", "avx2", "avx512"])
-def test_objects_of_an_instruction_set_have_no_weak_symbol(name, tmp_path):
-    """A weak symbol compiled for a new processor may be the one the linker keeps for all.
-
-    Without optimisation nothing is inlined, so every such function shows.
-    """
-    compiler, nm = shutil.which("g++"), shutil.which("nm")
-    if compiler is None or nm is None:
-        pytest.skip("g++ or nm is not installed")
-    flags = dict(instruction_sets())[name]
-    source, target = ROOT / "csrc" / "cpu" / "engine.cpp", tmp_path / "engine.o"
-    command = [compiler, "-std=c++17", "-fPIC", "-fvisibility=hidden", *flags, "-O0"]
-    command += [f"-DISTHMUS_ARCH={name}", "-c", str(source), "-o", str(target)]
-    done = subprocess.run(command, capture_output=True, text=True)
-    if "unrecognized command-line option" in done.stderr:
-        pytest.skip(f"this compiler does not know {name}")
-    assert done.returncode == 0, done.stderr
-    symbols = subprocess.run([nm, "-C", str(target)], capture_output=True, text=True, check=True).stdout
-    assert symbols
-    weak = [line for line in symbols.splitlines() if re.search(r" [VWvwu] ", line)]
-    assert weak == []

@@ -9,6 +9,8 @@
 
 #if defined(__x86_64__)
 #include <immintrin.h>
+#elif defined(ISTHMUS_NEON)
+#include <arm_neon.h>
 #endif
 
 namespace isthmus::ISTHMUS_ARCH {
@@ -99,6 +101,18 @@ ISTHMUS_FN F32 min(F32 limit, F32 v) { return _mm256_min_ps(limit, v); }
 ISTHMUS_FN F64 min(F64 limit, F64 v) { return _mm256_min_pd(limit, v); }
 ISTHMUS_FN F32 sqrt(F32 v) { return _mm256_sqrt_ps(v); }
 ISTHMUS_FN F64 sqrt(F64 v) { return _mm256_sqrt_pd(v); }
+#elif defined(ISTHMUS_NEON)
+ISTHMUS_FN F32 splat(float x) { return vdupq_n_f32(x); }
+ISTHMUS_FN F64 splat(double x) { return vdupq_n_f64(x); }
+ISTHMUS_FN F32 fma(F32 a, F32 b, F32 c) { return vfmaq_f32(c, a, b); }
+ISTHMUS_FN F64 fma(F64 a, F64 b, F64 c) { return vfmaq_f64(c, a, b); }
+// NEON's own max and min return NaN when either is; `limit` never is.
+ISTHMUS_FN F32 max(F32 limit, F32 v) { return vmaxq_f32(limit, v); }
+ISTHMUS_FN F64 max(F64 limit, F64 v) { return vmaxq_f64(limit, v); }
+ISTHMUS_FN F32 min(F32 limit, F32 v) { return vminq_f32(limit, v); }
+ISTHMUS_FN F64 min(F64 limit, F64 v) { return vminq_f64(limit, v); }
+ISTHMUS_FN F32 sqrt(F32 v) { return vsqrtq_f32(v); }
+ISTHMUS_FN F64 sqrt(F64 v) { return vsqrtq_f64(v); }
 #else
 ISTHMUS_FN F32 splat(float x) { return F32{x, x, x, x}; }
 ISTHMUS_FN F64 splat(double x) { return F64{x, x}; }

@@ -12,6 +12,8 @@ namespace {
 constexpr int kRows = 8, kPacks = 2;  // 16 accumulators of 32 registers
 #elif defined(__AVX2__)
 constexpr int kRows = 4, kPacks = 3;  // 12 of 16
+#elif defined(ISTHMUS_NEON)
+constexpr int kRows = 4, kPacks = 4;  // 16 of 32
 #else
 constexpr int kRows = 4, kPacks = 2;  // 8 of 16
 #endif
