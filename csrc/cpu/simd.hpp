@@ -147,6 +147,11 @@ ISTHMUS_FN bool any_reaches(F64 v, double limit) { return _mm512_cmp_pd_mask(v, 
 #elif defined(__AVX2__)
 ISTHMUS_FN bool any_reaches(F32 v, float limit) { return _mm256_movemask_ps((F32)(v >= splat(limit))) != 0; }
 ISTHMUS_FN bool any_reaches(F64 v, double limit) { return _mm256_movemask_pd((F64)(v >= splat(limit))) != 0; }
+#elif defined(ISTHMUS_NEON)
+ISTHMUS_FN bool any_reaches(F32 v, float limit) { return vmaxvq_u32(vcgeq_f32(v, splat(limit))) != 0; }
+ISTHMUS_FN bool any_reaches(F64 v, double limit) {
+    return vmaxvq_u32(vreinterpretq_u32_u64(vcgeq_f64(v, splat(limit)))) != 0;
+}
 #else
 template <class V, class T>
 ISTHMUS_FN bool any_reaches(V v, T limit) {
