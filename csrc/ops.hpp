@@ -2,8 +2,9 @@
 //
 // A kernel is a function of one number u per pair of rows. Rows are multiplied by `input_scale(p)` before u is formed,
 // so that `value(u)` carries as few constants as possible; p points to the parameters in the order given above each
-// struct. `sensitivity(p)` bounds |value'(u)| (1 + u), how much an error in u matters; smooth kernels of a distance
-// have it. The functions exp2_neg (2^-u), log2_1p (log2(1 + u)), both for u >= 0, and sqrt come from the reader's own
+// struct. `slope(u)` is d value / d u; kernels with a cusp at u = 0 have slope 0 there, a subgradient.
+// `sensitivity(p)` bounds |slope(u)| (1 + u), how much an error in u matters; smooth kernels of a distance have it.
+// The functions exp2_neg (2^-u), log2_1p (log2(1 + u)), both for u >= 0, and sqrt come from the reader's own
 // math: cpu/simd.hpp here.
 #pragma once
 
@@ -17,6 +18,7 @@ namespace {
 enum class Input { Distance, SharpDistance, CityBlock, Dot };
 
 constexpr double kLog2e = 1.4426950408889634;
+constexpr double kLn2 = 0.6931471805599453;
 
 // exp(-gamma |x - y|^2); p = (gamma).
 template <class T>
@@ -28,6 +30,10 @@ struct Rbf {
     template <class V>
     ISTHMUS_FN V value(V u) const {
         return exp2_neg(u);
+    }
+    template <class V>
+    ISTHMUS_FN V slope(V u) const {
+        return T(-kLn2) * exp2_neg(u);
     }
 };
 
@@ -41,6 +47,10 @@ struct Laplacian {
     ISTHMUS_FN V value(V u) const {
         return exp2_neg(u);
     }
+    template <class V>
+    ISTHMUS_FN V slope(V u) const {
+        return T(-kLn2) * exp2_neg(u);
+    }
 };
 
 // exp(-|x - y| / scale), which is Matern with nu = 1/2; p = (scale).
@@ -52,6 +62,11 @@ struct Exponential {
     template <class V>
     ISTHMUS_FN V value(V u) const {
         return exp2_neg(sqrt(u));
+    }
+    template <class V>
+    ISTHMUS_FN V slope(V u) const {
+        const V r = sqrt(u), safe = u == V{} ? V{} + T(1) : r;
+        return u == V{} ? V{} : T(-0.5 * kLn2) * exp2_neg(r) / safe;
     }
 };
 
@@ -67,6 +82,10 @@ struct Matern32 {
         const V r = sqrt(u);
         return (T(1) + r) * exp2_neg(T(kLog2e) * r);
     }
+    template <class V>
+    ISTHMUS_FN V slope(V u) const {
+        return T(-0.5) * exp2_neg(T(kLog2e) * sqrt(u));
+    }
 };
 
 // (1 + r + r^2/3) exp(-r), r = sqrt(5) |x - y| / scale; p = (scale). Rasmussen & Williams (2006), eq. 4.17.
@@ -80,6 +99,11 @@ struct Matern52 {
     ISTHMUS_FN V value(V u) const {
         const V r = sqrt(u);
         return (T(1) + r + T(1.0 / 3.0) * u) * exp2_neg(T(kLog2e) * r);
+    }
+    template <class V>
+    ISTHMUS_FN V slope(V u) const {
+        const V r = sqrt(u);
+        return T(-1.0 / 6.0) * (T(1) + r) * exp2_neg(T(kLog2e) * r);
     }
 };
 
@@ -95,6 +119,10 @@ struct RationalQuadratic {
     ISTHMUS_FN V value(V u) const {
         return exp2_neg(alpha * log2_1p(u));
     }
+    template <class V>
+    ISTHMUS_FN V slope(V u) const {
+        return -alpha * value(u) / (T(1) + u);
+    }
 };
 
 // (1 + |x - y|^2 / scale^2)^-1/2; p = (scale).
@@ -108,6 +136,10 @@ struct Imq {
     ISTHMUS_FN V value(V u) const {
         return T(1) / sqrt(T(1) + u);
     }
+    template <class V>
+    ISTHMUS_FN V slope(V u) const {
+        return T(-0.5) * value(u) / (T(1) + u);
+    }
 };
 
 // -|x - y|; no parameters. Conditionally positive definite: use it in differences, as MMD does.
@@ -120,6 +152,11 @@ struct Energy {
     ISTHMUS_FN V value(V u) const {
         return V{} - sqrt(u);  // +0 at u = 0
     }
+    template <class V>
+    ISTHMUS_FN V slope(V u) const {
+        const V safe = u == V{} ? V{} + T(1) : u;
+        return u == V{} ? V{} : T(-0.5) / sqrt(safe);
+    }
 };
 
 // <x, y>; no parameters.
@@ -131,6 +168,10 @@ struct Linear {
     template <class V>
     ISTHMUS_FN V value(V u) const {
         return u;
+    }
+    template <class V>
+    ISTHMUS_FN V slope(V) const {
+        return V{} + T(1);
     }
 };
 
@@ -146,6 +187,13 @@ struct Polynomial {
     ISTHMUS_FN V value(V u) const {
         const V base = u + coef0;
         V power = base;
+        for (unsigned k = 1; k < degree; ++k) power = power * base;
+        return power;
+    }
+    template <class V>
+    ISTHMUS_FN V slope(V u) const {
+        const V base = u + coef0;
+        V power = V{} + T(degree);
         for (unsigned k = 1; k < degree; ++k) power = power * base;
         return power;
     }

@@ -17,7 +17,7 @@ PACKAGE = ROOT / "python" / "isthmus"
 # Lowest first; nothing imports upwards.
 FLOORS = [
     *("errors", "machine", "config", "kernel_base", "kernels", "arrays"),
-    *("threadpool", "reference", "backends", "bandwidth", "ops", "mmd", "two_sample"),
+    *("threadpool", "reference", "backends", "bandwidth", "ops", "mmd", "gradient", "two_sample"),
     *("training", "exact", "source_model", "models"),
     *("align.pencil", "align.base", "align.moments", "align.components", "align.pipeline", "align"),
     *("tuning", "transfer", "candidates", "model_file", "persist"),

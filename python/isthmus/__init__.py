@@ -27,6 +27,7 @@ from .kernels import (
 if TYPE_CHECKING:
     from . import backends
     from .align import CORAL, TCA, MeanDiscrepancy, make_transfer_pipeline
+    from .gradient import mmd2_grad
     from .job import transfer
     from .mmd import mmd2, mmd_matrix, permuted_mmd2, witness
     from .models import (
@@ -59,6 +60,7 @@ _MODULE_OF = {
     "load": "persist",
     "make_transfer_pipeline": "align",
     "mmd2": "mmd",
+    "mmd2_grad": "gradient",
     "mmd_matrix": "mmd",
     "permuted_mmd2": "mmd",
     "project": "ops",
@@ -102,6 +104,7 @@ __all__ = [
     "load",
     "make_transfer_pipeline",
     "mmd2",
+    "mmd2_grad",
     "mmd_matrix",
     "permuted_mmd2",
     "project",

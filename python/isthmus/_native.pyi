@@ -39,6 +39,21 @@ def kernel_matmul(
     level: str,
     n_threads: int,
 ) -> None: ...
+def mmd2_grad(
+    x: _Array,
+    y: _Array,
+    x_weights: _Array | None,
+    y_weights: _Array | None,
+    factors: _Array,
+    with_diagonal: bool,
+    terms: Sequence[_Term],
+    values: _Array,
+    dx: _Array,
+    dy: _Array,
+    *,
+    level: str,
+    n_threads: int,
+) -> None: ...
 def project(
     x: _Array, w: _Array, b: _Array | None, activation: str, out: _Array, *, level: str, n_threads: int
 ) -> None: ...

@@ -25,7 +25,7 @@ from .kernel_base import Kernel
 __all__ = ["Explanation", "explain", "info", "simd"]
 
 LEVELS = ("base", "avx2", "avx512", "amx", "neon")
-OPERATIONS = ("block_sums", "kernel_matmul", "kernel_matrix", "project")
+OPERATIONS = ("block_sums", "kernel_matmul", "kernel_matrix", "mmd2_grad", "project")
 
 # (operation, kind of device): the implementations, best first.
 _TABLE = {(operation, "cpu"): ("native", "reference") for operation in OPERATIONS} | {
@@ -163,6 +163,33 @@ def value_range(x: Any, where: Home) -> tuple[float, float] | None:
         return None
     found: tuple[float, float] | None = module.value_range(x, level=simd_level(), n_threads=threads())
     return found
+
+
+def mmd2_grad(
+    x: Any,
+    y: Any,
+    weights: tuple[Any, Any],
+    factors: Any,
+    with_diagonal: bool,
+    kernel: Kernel,
+    dx: Any,
+    dy: Any,
+    where: Home,
+) -> Any:
+    """Values (c,), float64, and gradients into dx and dy; see `reference.mmd2_grad`."""
+    values = where.empty((len(x),), np.dtype(np.float64))
+    _run(
+        "mmd2_grad",
+        where,
+        x,
+        native=lambda module, how: module.mmd2_grad(
+            x, y, *weights, factors, with_diagonal, list(kernel.terms()), values, dx, dy, **how
+        ),
+        formula=lambda xp: reference.mmd2_grad(
+            x, y, weights, factors, with_diagonal, kernel, values, dx, dy, xp
+        ),
+    )
+    return values
 
 
 def diagonal(x: Any, kernel: Kernel, where: Home) -> Any:

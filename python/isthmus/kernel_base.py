@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from numbers import Integral, Real
 from typing import Any, ClassVar, TypeAlias
@@ -46,6 +46,11 @@ class Kernel:
         """The kernel of one set of parameters at `u`, the input named by `input`."""
         raise NotImplementedError
 
+    @staticmethod
+    def derivative(u: Any, xp: Any, *params: float) -> Any:
+        """d formula / d u; 0 at u = 0 where the kernel has a cusp: a subgradient."""
+        raise NotImplementedError
+
     def parameters(self) -> tuple[tuple[float, ...], ...]:
         """One set of parameters for each kernel that is averaged."""
         raise NotImplementedError
@@ -83,10 +88,17 @@ class Kernel:
 
     def value(self, u: Any, xp: Any) -> Any:
         """The kernel at `u`, an array of the library `xp` that holds the input named by `input`."""
+        return self._mean(self.formula, u, xp)
+
+    def slope(self, u: Any, xp: Any) -> Any:
+        """d value / d u at `u`; 0 at u = 0 where the kernel has a cusp."""
+        return self._mean(self.derivative, u, xp)
+
+    def _mean(self, function: Callable[..., Any], u: Any, xp: Any) -> Any:
         sets = self._numbers()
-        total = self.formula(u, xp, *sets[0])
+        total = function(u, xp, *sets[0])
         for numbers in sets[1:]:
-            total = total + self.formula(u, xp, *numbers)
+            total = total + function(u, xp, *numbers)
         return total if len(sets) == 1 else total / len(sets)
 
     def _numbers(self) -> tuple[tuple[float, ...], ...]:
@@ -140,12 +152,18 @@ class Sum(Kernel):
         )
 
     def value(self, u: Any, xp: Any) -> Any:
+        return self._total([(weight, part.value) for weight, part in self.parts], u, xp)
+
+    def slope(self, u: Any, xp: Any) -> Any:
+        return self._total([(weight, part.slope) for weight, part in self.parts], u, xp)
+
+    def _total(self, weighted: Sequence[tuple[float, Callable[..., Any]]], u: Any, xp: Any) -> Any:
         if self.input == "mixed":
             raise ValueError(f"the parts of {self!r} take different inputs: evaluate them one by one")
-        (weight, first), *rest = self.parts
-        total = weight * first.value(u, xp)
-        for weight, part in rest:
-            total = total + weight * part.value(u, xp)
+        (weight, first), *rest = weighted
+        total = weight * first(u, xp)
+        for weight, function in rest:
+            total = total + weight * function(u, xp)
         return total
 
     def __repr__(self) -> str:

@@ -79,6 +79,11 @@ class RBF(Kernel):
         (gamma,) = params
         return xp.exp(-gamma * u)
 
+    @staticmethod
+    def derivative(u: Any, xp: Any, *params: float) -> Any:
+        (gamma,) = params
+        return -gamma * xp.exp(-gamma * u)
+
     def parameters(self) -> tuple[tuple[float, ...], ...]:
         if self.gamma is not None:
             return tuple((gamma,) for gamma in each(self.gamma))
@@ -99,6 +104,11 @@ class Laplacian(ScaledKernel):
         (scale,) = params
         return xp.exp(-u / scale)
 
+    @staticmethod
+    def derivative(u: Any, xp: Any, *params: float) -> Any:
+        (scale,) = params
+        return -xp.exp(-u / scale) / scale
+
 
 @dataclass(frozen=True, repr=False)
 class Exponential(ScaledKernel):
@@ -113,6 +123,11 @@ class Exponential(ScaledKernel):
     def formula(u: Any, xp: Any, *params: float) -> Any:
         (scale,) = params
         return xp.exp(-xp.sqrt(u) / scale)
+
+    @staticmethod
+    def derivative(u: Any, xp: Any, *params: float) -> Any:
+        (scale,) = params
+        return xp.exp(-xp.sqrt(u) / scale) * _half_inverse_root(u, xp) / -scale
 
 
 @dataclass(frozen=True, repr=False)
@@ -144,6 +159,13 @@ class Matern(ScaledKernel):
         polynomial = (1.0, 1 + r, 1 + r + r * r / 3)[int(self.nu)]
         return polynomial * xp.exp(-r)
 
+    def derivative(self, u: Any, xp: Any, *params: float) -> Any:  # type: ignore[override]
+        (scale,) = params
+        r = xp.sqrt(u) * (math.sqrt(2 * self.nu) / scale)
+        # d r / d u = nu / (scale^2 r); the r cancels but for nu = 1/2.
+        factor = _half_inverse_root(u, xp) / scale if self.nu == 0.5 else self.nu * inverse_square(scale)
+        return -factor * (1.0, 1.0, (1 + r) / 3)[int(self.nu)] * xp.exp(-r)
+
 
 @dataclass(frozen=True, repr=False)
 class RationalQuadratic(ScaledKernel):
@@ -165,6 +187,12 @@ class RationalQuadratic(ScaledKernel):
         scale, alpha = params
         return xp.exp(-alpha * xp.log1p(u * (inverse_square(scale) / (2 * alpha))))
 
+    @staticmethod
+    def derivative(u: Any, xp: Any, *params: float) -> Any:
+        scale, alpha = params
+        power = xp.exp(-(alpha + 1) * xp.log1p(u * (inverse_square(scale) / (2 * alpha))))
+        return power * (inverse_square(scale) / -2)
+
     def parameters(self) -> tuple[tuple[float, ...], ...]:
         return tuple((scale, self.alpha) for scale in each(self.scale))
 
@@ -183,6 +211,12 @@ class IMQ(ScaledKernel):
         (scale,) = params
         return 1 / xp.sqrt(1 + u * inverse_square(scale))
 
+    @staticmethod
+    def derivative(u: Any, xp: Any, *params: float) -> Any:
+        (scale,) = params
+        v = 1 + u * inverse_square(scale)
+        return inverse_square(scale) / -2 / (v * xp.sqrt(v))
+
 
 @dataclass(frozen=True, repr=False)
 class Energy(Kernel):
@@ -198,6 +232,10 @@ class Energy(Kernel):
     def formula(u: Any, xp: Any, *params: float) -> Any:
         return -xp.sqrt(u)
 
+    @staticmethod
+    def derivative(u: Any, xp: Any, *params: float) -> Any:
+        return -_half_inverse_root(u, xp)
+
     def parameters(self) -> tuple[tuple[float, ...], ...]:
         return ((),)
 
@@ -212,6 +250,10 @@ class Linear(Kernel):
     @staticmethod
     def formula(u: Any, xp: Any, *params: float) -> Any:
         return u
+
+    @staticmethod
+    def derivative(u: Any, xp: Any, *params: float) -> Any:
+        return xp.ones_like(u)
 
     def parameters(self) -> tuple[tuple[float, ...], ...]:
         return ((),)
@@ -246,10 +288,20 @@ class Polynomial(Kernel):
         gamma, coef0, degree = params
         return (gamma * u + coef0) ** int(degree)
 
+    @staticmethod
+    def derivative(u: Any, xp: Any, *params: float) -> Any:
+        gamma, coef0, degree = params
+        return (degree * gamma) * (gamma * u + coef0) ** (int(degree) - 1)
+
     def parameters(self) -> tuple[tuple[float, ...], ...]:
         if self.gamma is None:
             raise ValueError("gamma=None has no number before the columns are known")
         return ((self.gamma, self.coef0, float(self.degree)),)
+
+
+def _half_inverse_root(u: Any, xp: Any) -> Any:
+    """d sqrt(u) / d u = 1 / (2 sqrt(u)), and 0 at u = 0."""
+    return (u > 0) / (2 * xp.sqrt(u + (u == 0)))
 
 
 _CLASSES: Mapping[str, type[Kernel]] = {

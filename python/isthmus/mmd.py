@@ -57,20 +57,9 @@ def mmd2(
     Source: Gretton et al., JMLR 13 (2012), section 2.2; with weights of sum 1, the unbiased mean within X is
     sum_{i != j} w_i w_j k_ij / (1 - sum_i w_i^2).
     """
-    _check_estimator(estimator)
-    given = Inputs(weights={"x_weights": x_weights, "y_weights": y_weights}, X=X, Y=Y)
-    x, y = given.check("X", (2, 3)), given.check("Y", (2, 3))
-    if x.ndim != y.ndim or (x.ndim == 3 and len(x) != len(y)):
-        shapes = f"{tuple(x.shape)} and {tuple(y.shape)}"
-        raise ValueError(f"X and Y must be one sample each, or the same number of samples, got {shapes}")
-    given.check_width("X", "Y")
-    weights = [
-        given.weights(name, shape[-2:-1], *([shape[:2]] if len(shape) == 3 else []))
-        for name, shape in (("x_weights", tuple(x.shape)), ("y_weights", tuple(y.shape)))
-    ]
-    kernel = given.resolve(kernel, "X", "Y")
+    given, kernel, weights = two_samples(X, Y, kernel, estimator, x_weights, y_weights)
     values = _mmd2(given, kernel, estimator, weights)
-    return given.where.give(values if x.ndim == 3 else values[0])
+    return given.where.give(values if given["X"].ndim == 3 else values[0])
 
 
 def mmd_matrix(
@@ -112,7 +101,7 @@ def mmd_matrix(
     checked = [given.weights(key, (n,)) for key, n in zip(keys, sizes, strict=True)]
     kernel = given.resolve(kernel, *names)
     pairs = all_pairs(len(samples))
-    blocks = _Blocks(given, names, checked, estimator)
+    blocks = Blocks(given, names, checked, estimator)
     sums, diagonals = blocks.sums(kernel, pairs)
     within = blocks.within(sums[pairs[:, 0] == pairs[:, 1]], diagonals)
     first, second = pairs[pairs[:, 0] != pairs[:, 1]].T
@@ -206,6 +195,24 @@ def permuted_mmd2(
     return given.where.give(values)
 
 
+def two_samples(
+    X: Any, Y: Any, kernel: Kernel, estimator: str, x_weights: Any, y_weights: Any
+) -> tuple[Inputs, Kernel, list[Any]]:
+    """The arguments of `mmd2`, checked: both samples, the kernel in numbers, the weights of X and of Y."""
+    _check_estimator(estimator)
+    given = Inputs(weights={"x_weights": x_weights, "y_weights": y_weights}, X=X, Y=Y)
+    x, y = given.check("X", (2, 3)), given.check("Y", (2, 3))
+    if x.ndim != y.ndim or (x.ndim == 3 and len(x) != len(y)):
+        shapes = f"{tuple(x.shape)} and {tuple(y.shape)}"
+        raise ValueError(f"X and Y must be one sample each, or the same number of samples, got {shapes}")
+    given.check_width("X", "Y")
+    weights = [
+        given.weights(name, shape[-2:-1], *([shape[:2]] if len(shape) == 3 else []))
+        for name, shape in (("x_weights", tuple(x.shape)), ("y_weights", tuple(y.shape)))
+    ]
+    return given, given.resolve(kernel, "X", "Y"), weights
+
+
 def sample_mmd2(given: Inputs, kernel: Kernel, estimator: str) -> float:
     """MMD^2 of the checked samples X and Y of `given`, without weights."""
     return float(_mmd2(given, kernel, estimator, [None, None])[0])
@@ -275,7 +282,7 @@ def assigned_mmd2(
     return xp.concatenate(values), xp.concatenate(magnitudes)
 
 
-class _Blocks:
+class Blocks:
     """Samples with their weights: argument i of `names` is a stack of c samples, numbered i c to i c + c - 1.
 
     Weights are None for a stack, or float64 of shape (n,) or (c, n).
@@ -299,13 +306,13 @@ class _Blocks:
         _check_sizes(counts, names, estimator)
         if min(effective) <= _FEW_ROWS:
             given.widen()
-        self._weights = [None if w is None else given.cast(w) for w in even]
+        self.weights = [None if w is None else given.cast(w) for w in even]
         # In float64, from the weights as the backends see them.
         doubles = [
             given.where.asarray(np.ones(shape), np.dtype(np.float64))
             if w is None
             else xp.asarray(w, dtype=xp.float64)
-            for w, shape in zip(self._weights, shapes, strict=True)
+            for w, shape in zip(self.weights, shapes, strict=True)
         ]
         self.totals = xp.concatenate([w.sum(-1) for w in doubles])
         # sum_{i != j} w_i w_j from terms that are not negative: nothing cancels where one weight dominates.
@@ -313,7 +320,7 @@ class _Blocks:
 
     def sums(self, kernel: Kernel, pairs: Array) -> tuple[Any, Any]:
         """Weighted kernel sums (P,) over pairs of blocks, and diagonals (blocks,)."""
-        weights = None if all(w is None for w in self._weights) else self._weights
+        weights = None if all(w is None for w in self.weights) else self.weights
         return backends.block_sums(self._stacks(), weights, pairs, kernel, self._given.where)
 
     def within(self, sums: Any, diagonals: Any) -> Any:
@@ -322,6 +329,16 @@ class _Blocks:
             return (sums + diagonals) / (self.totals * self.totals)
         return sums / self._products
 
+    def factors(self) -> Any:
+        """What the kernel sums within X, within Y and across are multiplied by, for stacks X and Y; (c, 3).
+
+        MMD^2 is the first two products plus twice the third.
+        """
+        c = len(self.totals) // 2
+        within = 1 / (self.totals * self.totals if self._estimator == "biased" else self._products)
+        across = -1 / (self.totals[:c] * self.totals[c:])
+        return self._given.where.xp.stack([within[:c], within[c:], across], -1)
+
     def _stacks(self) -> list[Any]:
         samples = (self._given[name] for name in self._names)
         return [x if x.ndim == 3 else x[None] for x in samples]
@@ -329,7 +346,7 @@ class _Blocks:
 
 def _mmd2(given: Inputs, kernel: Kernel, estimator: str, weights: Sequence[Any]) -> Any:
     """MMD^2 of each of the c pairs of samples X (c, n, d) and Y (c, m, d), float64 (c,)."""
-    blocks = _Blocks(given, ["X", "Y"], weights, estimator)
+    blocks = Blocks(given, ["X", "Y"], weights, estimator)
     c = len(blocks.totals) // 2
     i = np.arange(c)
     pairs = np.concatenate([np.stack(pair, axis=1) for pair in ((i, i), (c + i, c + i), (i, c + i))])

@@ -88,6 +88,59 @@ def block_sums(
         diagonals[a] = (factor * factor) @ diagonal(block, kernel, xp)
 
 
+def mmd2_grad(
+    x: Any,
+    y: Any,
+    weights: tuple[Any, Any],
+    factors: Any,
+    with_diagonal: bool,
+    kernel: Kernel,
+    values: Any,
+    dx: Any,
+    dy: Any,
+    xp: Any,
+) -> None:
+    """Weighted sums of the kernel over pairs of rows of x and y, and their gradients.
+
+    x (c, n, d), y (c, m, d); weights of x (c, n) and y (c, m), each may be None; factors f (c, 3). values (c,):
+    f_0 sum w_i w_j k(x_i, x_j) + f_1 sum w_i w_j k(y_i, y_j) + 2 f_2 sum w_i w_j k(x_i, y_j); the first two
+    sums leave i == j out unless `with_diagonal`. dx (c, n, d), dy (c, m, d): their gradients.
+    """
+    for i, (fx, fy, across) in enumerate(xp.asarray(factors, dtype=xp.float64).tolist()):
+        rows = [xp.asarray(stack[i], dtype=xp.float64) for stack in (x, y)]
+        wx, wy = (
+            xp.ones_like(z[:, 0]) if w is None else xp.asarray(w[i], dtype=xp.float64)
+            for z, w in zip(rows, weights, strict=True)
+        )
+        xx, dxx = _pair_sum(rows[0], None, wx, wx, with_diagonal, kernel, xp)
+        yy, dyy = _pair_sum(rows[1], None, wy, wy, with_diagonal, kernel, xp)
+        xy, dxy = _pair_sum(rows[0], rows[1], wx, wy, True, kernel, xp)
+        _, dyx = _pair_sum(rows[1], rows[0], wy, wx, True, kernel, xp)
+        values[i] = fx * xx + fy * yy + 2 * across * xy
+        dx[i] = 2 * (fx * dxx + across * dxy)
+        dy[i] = 2 * (fy * dyy + across * dyx)
+
+
+def _pair_sum(
+    x: Any, y: Any, wx: Any, wy: Any, with_diagonal: bool, kernel: Kernel, xp: Any
+) -> tuple[Any, Any]:
+    """sum_ij w_i w_j k(x_i, y_j) and its gradient by the x_i on the left; y may be None for x."""
+    gradient, total = xp.zeros_like(x), 0.0
+    y = x if (own := y is None) else y
+    for rows in _slices(len(x), xp):
+        for columns in _slices(len(y), xp):
+            pair_weights = wx[rows, None] * wy[None, columns]
+            if own and not with_diagonal and rows == columns:
+                _clear_diagonal(pair_weights, xp)
+            total = total + (pair_weights * _tile(x[rows], y[columns], kernel, xp)).sum()
+            for name in {part.input for _, part in kernel.parts}:
+                slopes = pair_weights * _tile_slopes(x[rows], y[columns], name, kernel, xp)
+                for k in range(x.shape[1]):
+                    by_input = INPUT_SLOPES[name](x[rows, k, None], y[None, columns, k], xp)
+                    gradient[rows, k] += (slopes * by_input).sum(1)
+    return total, gradient
+
+
 def _squared_distance(x: Any, y: Any, xp: Any) -> Any:
     u = xp.zeros_like(x[:, :1] * y[:, 0])
     for j in range(x.shape[1]):
@@ -113,6 +166,13 @@ INPUTS: Mapping[str, Callable[[Any, Any, Any], Any]] = {
     "dot": _dot,
 }
 
+# d input / d x_k of two rows, from the values x_k and y_k of one column.
+INPUT_SLOPES: Mapping[str, Callable[[Any, Any, Any], Any]] = {
+    "distance": lambda x, y, xp: 2 * (x - y),
+    "cityblock": lambda x, y, xp: xp.sign(x - y),
+    "dot": lambda x, y, xp: y,
+}
+
 ACTIVATIONS: Mapping[str, Callable[[Any, Any], Any]] = {
     "identity": lambda z, xp: z,
     "relu": lambda z, xp: xp.clip(z, 0, None),
@@ -128,6 +188,13 @@ def _tile(x: Any, y: Any, kernel: Kernel, xp: Any) -> Any:
     x, y = xp.asarray(x, dtype=xp.float64), xp.asarray(y, dtype=xp.float64)
     inputs = {name: INPUTS[name](x, y, xp) for name in {part.input for _, part in kernel.parts}}
     return _sum_of_parts(inputs, kernel, xp)
+
+
+def _tile_slopes(x: Any, y: Any, name: str, kernel: Kernel, xp: Any) -> Any:
+    """Slope, by their input `name`, of the kernels that take it; float64 (n, m)."""
+    u = INPUTS[name](x, y, xp)
+    slopes = [part.slope(u, xp) * weight for weight, part in kernel.parts if part.input == name]
+    return sum(slopes[1:], slopes[0])
 
 
 def diagonal(x: Any, kernel: Kernel, xp: Any) -> Any:
