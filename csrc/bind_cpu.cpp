@@ -1,99 +1,15 @@
 // The module _native: refuses, unwraps, releases the GIL, calls. Arrays are never converted or copied here.
-#include <pybind11/numpy.h>
-#include <pybind11/pybind11.h>
-#include <pybind11/stl.h>
-
 #include <optional>
-#include <stdexcept>
 
-#include "core.hpp"
-#include "cpu/pool.hpp"
+#include "bind_arrays.hpp"
 
-namespace py = pybind11;
 using namespace py::literals;
 
 namespace isthmus {
+
+void bind_grad(py::module_& m);
+
 namespace {
-
-template <class T>
-using Array = py::array_t<T, 0>;
-using TermTuple = std::tuple<std::string, double, std::vector<double>>;
-
-void need(bool condition, const char* message) {
-    if (!condition) throw std::invalid_argument(message);
-}
-
-// Asked on the main thread while the GIL is released; true leaves the Python error set.
-bool signal_arrived() {
-    const py::gil_scoped_acquire gil;
-    return PyErr_CheckSignals() != 0;
-}
-
-Run run_on(const std::string& level, unsigned n_threads) {
-    const Engines* engines = engines_of(level);
-    if (!engines) throw std::runtime_error("this machine has no SIMD level '" + level + "'");
-    need(n_threads >= 1 && n_threads <= 1024, "n_threads must be 1 to 1024");
-    // Only the main thread runs signal handlers; another one that asks may find the interpreter gone.
-    const py::object main_thread = py::module_::import("threading").attr("main_thread")();
-    const bool on_main = main_thread.attr("ident").cast<unsigned long>() == PyThread_get_thread_ident();
-    return {engines, n_threads, on_main ? &signal_arrived : nullptr};
-}
-
-KernelSum kernel_sum(const std::vector<TermTuple>& terms) {
-    KernelSum sum;
-    for (const auto& [name, weight, params] : terms) {
-        unsigned number = 0;
-        while (number < kernel_names().size() && name != kernel_names()[number].name) ++number;
-        if (number == kernel_names().size()) throw std::invalid_argument("no kernel is named '" + name + "'");
-        need(params.size() == kernel_names()[number].n_params, "a kernel term has the wrong number of parameters");
-        KernelTerm term{number, weight, {0, 0, 0}};
-        std::copy(params.begin(), params.end(), term.params);
-        sum.push_back(term);
-    }
-    need(!sum.empty(), "a kernel needs at least one term");
-    return sum;
-}
-
-template <class T>
-bool is(const py::object& x) {
-    return Array<T>::check_(x);
-}
-
-// Rows may lie apart by whole elements; the last axis is contiguous and numbers are aligned.
-template <class T>
-void need_rows(const Array<T>& x) {
-    const py::ssize_t last = x.ndim() - 1, size = py::ssize_t(sizeof(T));
-    need(x.shape(last) > 0, "rows must have at least one column");
-    need(x.strides(last) == size || x.shape(last) == 1, "the last axis of rows must be contiguous");
-    for (py::ssize_t axis = 0; axis < last; ++axis) need(x.strides(axis) % size == 0, "strides must be whole elements");
-    need(x.flags() & py::detail::npy_api::NPY_ARRAY_ALIGNED_, "rows must be aligned");
-}
-
-template <class T>
-Rows<T> rows_of(const Array<T>& x, std::size_t d) {
-    need(x.ndim() == 2 && std::size_t(x.shape(1)) == d, "rows must be 2-D and of one width");
-    need_rows(x);
-    return {x.data(), x.strides(0) / std::ptrdiff_t(sizeof(T)), std::size_t(x.shape(0))};
-}
-
-template <class T>
-T* output(Array<T>& out, std::size_t n, std::size_t m) {
-    need(out.ndim() == 2 && std::size_t(out.shape(0)) == n && std::size_t(out.shape(1)) == m,
-         "out has the wrong shape");
-    need(out.flags() & py::array::c_style, "out must be C-contiguous");
-    return out.mutable_data();  // throws when read-only
-}
-
-// Runs an operation without the GIL; an interruption leaves Python's own error.
-template <class F>
-void without_gil(F f) {
-    try {
-        const py::gil_scoped_release no_gil;
-        f();
-    } catch (const Interrupted&) {
-        throw py::error_already_set();
-    }
-}
 
 template <class T>
 void bind_block_sums(const std::vector<py::object>& stacks, const std::vector<py::object>& weights,
@@ -288,4 +204,5 @@ PYBIND11_MODULE(_native, m, py::mod_gil_not_used()) {
         "diagonals"_a.noconvert(), py::kw_only(), "level"_a, "n_threads"_a);
     bind_for<float>(m);
     bind_for<double>(m);
+    bind_grad(m);
 }

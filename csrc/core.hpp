@@ -72,6 +72,21 @@ template <class T>
 void kernel_matmul(const Run& run, Rows<T> x, Rows<T> y, std::size_t d, const T* v, std::size_t n_columns,
                    const KernelSum& kernel, bool skip_diagonal, T* out);
 
+// Two samples and what their kernel sums are multiplied by: within x, within y, across.
+template <class T>
+struct TwoSamples {
+    Rows<T> x, y;
+    const T *x_weights, *y_weights;  // (count,) or null for 1
+    double factors[3];
+    T *dx, *dy;  // (count, d), C-contiguous, overwritten
+};
+
+// For each item, values[i] = f0 sum_ij w_i w_j k(x_i, x_j) + f1 (the same of y) + 2 f2 sum_ij w_i w_j k(x_i, y_j), and
+// its gradients. The sums within a sample leave i == j out unless `with_diagonal`.
+template <class T>
+void mmd2_grad(const Run& run, const std::vector<TwoSamples<T>>& items, std::size_t d, const KernelSum& kernel,
+               bool with_diagonal, double* values);
+
 // out (x.count, n_columns) = activation(x @ w + b); w (d, n_columns) and out C-contiguous, b (n_columns,) or null.
 template <class T>
 void project(const Run& run, Rows<T> x, std::size_t d, const T* w, const T* b, std::size_t n_columns,

@@ -108,6 +108,37 @@ struct MatmulTask {
 constexpr size_t kMatmulTiles = 12;   // left tiles that share one sweep over v
 constexpr size_t kMatmulDepth = 128;  // right rows summed in T before the float64 accumulator takes over
 
+// Sums over the pairs of some rows of one sample (left) with some of another (right), for a gradient. With s_ij =
+// factor times the slope of the kernel: left_sums[i] += sum_j s_ij w_j y_j, left_totals[i] += sum_j s_ij w_j, and the
+// same with the sides exchanged. With `own` the samples are the same one, all pairs i != j are summed and only on the
+// left.
+template <class T>
+struct GradTask {
+    Tiles<T> tiles;  // Gram or Dot
+    const T *left_weights, *right_weights;
+    // The packed rows times their weights in panels of `cols` dimensions: element (row r, dimension k) of a panel at
+    // [r * cols + k]; a panel holds left_rows or right_rows rows.
+    const T *left_weighted, *right_weighted;
+    size_t left_rows, right_rows, n_panels;
+    double factor;
+    bool own, with_diagonal;         // with_diagonal: `own` also sums the slopes i == j
+    double *left_sums, *right_sums;  // (rows of the sample, n_panels * cols)
+    double *left_totals, *right_totals;
+    T* strip;  // workspace, kGradRows * kGradCols
+};
+constexpr size_t kGradRows = 64, kGradCols = 128;  // at most; slopes formed before they are multiplied
+
+// Sums over all rows of one sample (left) with one panel of another (right), formed from the differences of rows:
+// sums (d, cols) += factor sum_i s_ij w_i times (y_j - x_i), or its sign for the city-block distance.
+template <class T>
+struct GradDirectTask {
+    Tiles<T> tiles;  // Difference or CityBlock
+    const T *left_weights, *right_weights;
+    double factor;
+    bool own;  // leaves i == j out
+    double* sums;
+};
+
 enum class Activation : uint8_t { Identity, Relu, Tanh, Logistic, Cos };
 
 // out = act(x w + bias), w in panels of `cols` columns like any right side.
@@ -139,6 +170,9 @@ struct Engine {
     // to[j][i] = from[i][j] of a block of one matrix.
     void (*mirror)(const T* from, T* to, size_t rows, size_t cols, size_t stride) noexcept;
     void (*matmul)(const MatmulTask<T>&) noexcept;
+    // Both return sum_ij w_i w_j k_ij over the pairs i != j.
+    double (*grad)(const GradTask<T>&) noexcept;
+    double (*grad_direct)(const GradDirectTask<T>&) noexcept;
     void (*project)(const ProjectTask<T>&) noexcept;
     void (*apply)(const Terms&, const T* u, T* out, size_t count) noexcept;  // out = sum of weighted kernel values
     T (*spin)(size_t steps) noexcept;  // kSpinPacks independent fused multiply-adds of whole packs in each step

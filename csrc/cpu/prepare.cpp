@@ -166,6 +166,58 @@ class WorkspaceRefused : public std::bad_alloc {
 
 }  // namespace
 
+namespace {
+
+// sum_i w_i^2 k(x_i, x_i) over some rows of a block.
+template <class T>
+double weighted_diagonal(const Run& run, const Block<T>& block, std::size_t begin, std::size_t end, std::size_t d,
+                         const SelfKernel& self) {
+    double constant = 0, sum = 0;
+    alignas(64) double u[64], value[64];
+    for (std::size_t first = begin; first < end; first += 64) {
+        const std::size_t n = std::min<std::size_t>(64, end - first);
+        std::fill_n(u, 64, 0.0);
+        for (std::size_t i = 0; i < n && !self.terms.empty(); ++i) {
+            const T* x = block.rows.data + std::ptrdiff_t(first + i) * block.rows.stride;
+            for (std::size_t k = 0; k < d; ++k) u[i] += double(x[k]) * double(x[k]);
+        }
+        if (!self.terms.empty())
+            run.engines->f64.apply({self.terms.data(), self.terms.size(), Pairing::Dot, nullptr, 0, false}, u, value,
+                                   64);
+        for (std::size_t i = 0; i < n; ++i) {
+            const double w = block.weights ? double(block.weights[first + i]) : 1.0;
+            constant += w * w;
+            if (!self.terms.empty()) sum += w * w * value[i];
+        }
+    }
+    return constant * self.at_zero + sum;
+}
+
+}  // namespace
+
+template <class T>
+void add_diagonals(const Run& run, const std::vector<Block<T>>& blocks, std::size_t d, const SelfKernel& self,
+                   double* diagonals) {
+    struct Piece {
+        std::size_t block, begin, end;
+        double sum;
+    };
+    const std::size_t step = std::max<std::size_t>(64, (std::size_t(1) << 20) / d);
+    std::vector<Piece> pieces;
+    for (std::size_t b = 0; b < blocks.size(); ++b) {
+        const std::size_t count = blocks[b].rows.count;
+        diagonals[b] = 0;
+        if (!blocks[b].weights && self.terms.empty())
+            diagonals[b] = double(count) * self.at_zero;
+        else
+            for (std::size_t i = 0; i < count; i += step) pieces.push_back({b, i, std::min(i + step, count), 0.0});
+    }
+    run_tasks(pieces.size(), run.n_threads, run.interrupted, [&](std::size_t i, unsigned) {
+        pieces[i].sum = weighted_diagonal(run, blocks[pieces[i].block], pieces[i].begin, pieces[i].end, d, self);
+    });
+    for (const Piece& piece : pieces) diagonals[piece.block] += piece.sum;
+}
+
 template <class T>
 void Buffer<T>::fit(std::size_t count) {
     constexpr std::size_t kLine = 64, kHuge = std::size_t(1) << 21;
@@ -282,10 +334,11 @@ TaskShape task_shape(const Engine<T>& engine, std::size_t d) {
     return {std::max<std::size_t>(1, std::size_t(kTaskCost / cost)), right};
 }
 
-#define ISTHMUS_X(T)                                                                                                \
-    template class Buffer<T>;                                                                                       \
-    template void mean_of<T>(const Run&, const std::vector<Rows<T>>&, std::size_t, double*);                        \
-    template void pack_samples<T>(const Run&, const std::vector<Sample<T>>&, std::size_t, const Pass&, Packed<T>&); \
+#define ISTHMUS_X(T)                                                                                                   \
+    template class Buffer<T>;                                                                                          \
+    template void add_diagonals<T>(const Run&, const std::vector<Block<T>>&, std::size_t, const SelfKernel&, double*); \
+    template void mean_of<T>(const Run&, const std::vector<Rows<T>>&, std::size_t, double*);                           \
+    template void pack_samples<T>(const Run&, const std::vector<Sample<T>>&, std::size_t, const Pass&, Packed<T>&);    \
     template TaskShape task_shape<T>(const Engine<T>&, std::size_t);
 ISTHMUS_X(float)
 ISTHMUS_X(double)

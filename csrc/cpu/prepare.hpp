@@ -69,6 +69,11 @@ struct SelfKernel {
 };
 SelfKernel self_kernel(const Run& run, const KernelSum& kernel);
 
+// diagonals[b] = sum_i w_i^2 k(x_i, x_i) of every block.
+template <class T>
+void add_diagonals(const Run& run, const std::vector<Block<T>>& blocks, std::size_t d, const SelfKernel& self,
+                   double* diagonals);
+
 // Mean (d,) in float64 of all rows of some blocks, summed in an order that does not depend on the threads.
 template <class T>
 void mean_of(const Run& run, const std::vector<Rows<T>>& samples, std::size_t d, double* mean);
