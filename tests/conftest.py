@@ -47,9 +47,13 @@ class Tolerance:
 
     kernel: float
     mmd: float
+    gradient: float  # of a row, times its share of the sample and the largest derivative of the kernel
 
 
-TOLERANCES = {"float32": Tolerance(kernel=5e-6, mmd=1e-7), "float64": Tolerance(kernel=1e-13, mmd=1e-14)}
+TOLERANCES = {
+    "float32": Tolerance(kernel=5e-6, mmd=1e-7, gradient=5e-6),
+    "float64": Tolerance(kernel=1e-13, mmd=1e-14, gradient=1e-13),
+}
 
 
 def largest(kernel_values: Any) -> float:

@@ -27,8 +27,8 @@ def mmd2_grad(
     ----------
     X : array of shape (n, d) or (b, n, d), float32 or float64
     Y : array of shape (m, d) or (b, m, d), same library, device and dtype as `X`
-    kernel : Kernel; its bandwidth is in the unit of `X`. A rule is evaluated once, on the rows of all samples;
-        the gradient takes its number for a constant
+    kernel : Kernel; its bandwidth is in the unit of `X`. A rule is evaluated once, on the rows of all
+        samples; the gradient takes its number for a constant
     estimator : "unbiased" (U-statistic, can fall below zero) or "biased" (V-statistic)
     x_weights, y_weights : arrays of shape (n,) and (m,), or (b, n) and (b, m), or None for equal weights. Not
         negative; their scale does not matter
@@ -40,6 +40,11 @@ def mmd2_grad(
 
     Rows that coincide contribute 0 for kernels with a cusp there (Laplacian, Exponential, Matern of nu = 1/2,
     Energy): a subgradient.
+
+    Accuracy: an entry of row i of a gradient is within 5e-6 p_i S (float32) or 1e-13 p_i S (float64) of the
+    exact one. p_i is the row's share w_i / sum w of its sample; S is the largest derivative of the kernel by
+    one coordinate of a row, at any distance or, for Linear and Polynomial, over the pairs of rows; for kernels
+    of a scale, times max(1, |z - mean| / scale) of the row z that is farthest from the pooled mean.
 
     Raises
     ------

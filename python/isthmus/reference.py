@@ -102,9 +102,9 @@ def mmd2_grad(
 ) -> None:
     """Weighted sums of the kernel over pairs of rows of x and y, and their gradients.
 
-    x (c, n, d), y (c, m, d); weights of x (c, n) and y (c, m), each may be None; factors f (c, 3). values (c,):
-    f_0 sum w_i w_j k(x_i, x_j) + f_1 sum w_i w_j k(y_i, y_j) + 2 f_2 sum w_i w_j k(x_i, y_j); the first two
-    sums leave i == j out unless `with_diagonal`. dx (c, n, d), dy (c, m, d): their gradients.
+    x (c, n, d), y (c, m, d); weights of x (c, n) and y (c, m), each may be None; factors f (c, 3).
+    values (c,): f_0 sum w_i w_j k(x_i, x_j) + f_1 sum w_i w_j k(y_i, y_j) + 2 f_2 sum w_i w_j k(x_i, y_j);
+    the first two sums leave i == j out unless `with_diagonal`. dx (c, n, d), dy (c, m, d): their gradients.
     """
     for i, (fx, fy, across) in enumerate(xp.asarray(factors, dtype=xp.float64).tolist()):
         rows = [xp.asarray(stack[i], dtype=xp.float64) for stack in (x, y)]
