@@ -96,7 +96,7 @@ def test_the_slope_at_a_cusp_is_zero(kernel):
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("kernel", KERNELS.values(), ids=KERNELS.keys())
 def test_compiled_slopes_equal_the_formulas(level, kernel, dtype, rng):
-    """Pairs of single rows: the gradient is the derivative of one kernel value. By products and by differences."""
+    """Pairs of single rows: the gradient is a derivative of the kernel. By products and by differences."""
     for d in (2, 20):
         x, y = rng.normal(size=(2, 40, 1, d)).astype(dtype) * rng.uniform(0.1, 3, size=(40, 1, 1)).astype(
             dtype
@@ -269,7 +269,7 @@ def test_a_shift_costs_no_accuracy(level, kernel, dtype, rng):
     ids=repr,
 )
 def test_tight_clusters_far_from_the_mean_keep_the_promise(level, kernel, largest_slope, dtype, radius, rng):
-    """|z - mean| >> scale while |x - y| ~ scale: what the norms, the products and the sums over rows cancel."""
+    """|z - mean| >> scale while |x - y| ~ scale: norms, products and sums over rows would cancel."""
     for d, spread in ((5, 0.001), (16, 0.1), (40, 0.5)):
         ends = rng.normal(size=(1, d))
         ends = np.concatenate([ends, -ends]) * radius / np.linalg.norm(ends)

@@ -175,9 +175,10 @@ void Gradients<T>::pack_weighted(const Run& run) {
 // Parts of the pooled rows whose sums stay in a private cache; enough of them to share out their pairs.
 template <class T>
 void Gradients<T>::list_parts(std::size_t width) {
-    constexpr std::size_t kElements = 1 << 14, kSmallest = 64, kLargest = 512, kParts = 32;
+    constexpr std::size_t kElements = 1 << 14, kSmallest = 64, kLargest = 512, kParts = 32, kMostParts = 1024;
     const std::size_t in_cache = std::min(kLargest, kElements / d_), shared = n_panels_ * width / kParts;
-    const std::size_t panels = panels_in(std::max(kSmallest, std::min(in_cache, shared)), width);
+    const std::size_t panels = std::max(panels_in(std::max(kSmallest, std::min(in_cache, shared)), width),
+                                        panels_in(n_panels_, kMostParts));  // their pairs are listed
     parts_.clear();
     for (std::size_t s = 0; s < 2; ++s)
         for (std::size_t first = 0; first < sides_[s].n_panels; first += panels)

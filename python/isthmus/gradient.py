@@ -43,8 +43,8 @@ def mmd2_grad(
 
     Accuracy: an entry of row i of a gradient is within 5e-6 p_i S (float32) or 1e-13 p_i S (float64) of the
     exact one. p_i is the row's share w_i / sum w of its sample; S is the largest derivative of the kernel by
-    one coordinate of a row, at any distance or, for Linear and Polynomial, over the pairs of rows; for kernels
-    of a scale, times max(1, |z - mean| / scale) of the row z that is farthest from the pooled mean.
+    one coordinate of a row, at any distance or, for Linear and Polynomial, over the pairs of rows; for
+    kernels of a scale, times max(1, |z - mean| / scale) of the row z that is farthest from the pooled mean.
 
     Raises
     ------
