@@ -120,6 +120,37 @@ void bind_project(const Array<T>& x, const Array<T>& w, const std::optional<Arra
     without_gil([&] { project(run, rows, d, weights, bias, n_columns, activation, to); });
 }
 
+// w (d, q), or None and signs (3, padded) and scales (padded,) in blocks of `width`.
+template <class T>
+Frequencies<T> frequencies_of(const Array<T>& x, const Array<double>& centre, const std::optional<Array<T>>& w,
+                              const std::optional<Array<T>>& signs, const std::optional<Array<T>>& scales,
+                              std::size_t width, std::size_t count) {
+    need(x.ndim() == 2, "x must be 2-D");
+    const std::size_t d = std::size_t(x.shape(1));
+    need(centre.ndim() == 1 && std::size_t(centre.shape(0)) == d && (centre.flags() & py::array::c_style),
+         "centre must be (d,)");
+    Frequencies<T> f{d, count, centre.data(), nullptr, 0, nullptr, nullptr};
+    need(count > 0, "there must be at least one frequency");
+    if (w) {
+        need(w->ndim() == 2 && std::size_t(w->shape(0)) == d && std::size_t(w->shape(1)) == count &&
+                 (w->flags() & py::array::c_style),
+             "w must be C-contiguous (d, q)");
+        f.w = w->data();
+        return f;
+    }
+    need(signs && scales, "w or signs and scales must be given");
+    need(width >= kLeastWidth && width >= d && (width & (width - 1)) == 0,
+         "width must be a power of two of at least d and 64");
+    const std::size_t padded = panels_in(count, width) * width;
+    need(signs->ndim() == 2 && signs->shape(0) == 3 && std::size_t(signs->shape(1)) == padded &&
+             (signs->flags() & py::array::c_style),
+         "signs must be C-contiguous (3, padded)");
+    need(scales->ndim() == 1 && std::size_t(scales->shape(0)) == padded && (scales->flags() & py::array::c_style),
+         "scales must be (padded,)");
+    f.width = width, f.signs = signs->data(), f.scales = scales->data();
+    return f;
+}
+
 Activation activation_of(const std::string& name) {
     if (name == "identity") return Activation::Identity;
     if (name == "relu") return Activation::Relu;
@@ -160,6 +191,46 @@ void bind_for(py::module_& m) {
            Array<T> out, const std::string& level,
            unsigned n_threads) { bind_project<T>(x, w, b, activation_of(activation), out, run_on(level, n_threads)); },
         "x"_a.noconvert(), "w"_a.noconvert(), "b"_a.noconvert().none(true), "activation"_a, "out"_a.noconvert(),
+        py::kw_only(), "level"_a, "n_threads"_a);
+    m.def(
+        "fourier_features",
+        [](const Array<T>& x, const Array<double>& centre, const std::optional<Array<T>>& w,
+           const std::optional<Array<T>>& signs, const std::optional<Array<T>>& scales, std::size_t width,
+           double amplitude, Array<T> out, const std::string& level, unsigned n_threads) {
+            need(out.ndim() == 2 && out.shape(1) % 2 == 0, "out must be (n, 2 q)");
+            const std::size_t count = std::size_t(out.shape(1)) / 2;
+            const Frequencies<T> f = frequencies_of(x, centre, w, signs, scales, width, count);
+            const Rows<T> rows = rows_of(x, f.d);
+            T* to = output(out, rows.count, 2 * count);
+            const Run run = run_on(level, n_threads);
+            without_gil([&] { fourier_features(run, rows, f, amplitude, to); });
+        },
+        "x"_a.noconvert(), "centre"_a.noconvert(), "w"_a.noconvert().none(true), "signs"_a.noconvert().none(true),
+        "scales"_a.noconvert().none(true), "width"_a, "amplitude"_a, "out"_a.noconvert(), py::kw_only(), "level"_a,
+        "n_threads"_a);
+    m.def(
+        "fourier_sums",
+        [](const Array<T>& x, const std::optional<Array<T>>& weights, const Array<double>& centre,
+           const std::optional<Array<T>>& w, const std::optional<Array<T>>& signs,
+           const std::optional<Array<T>>& scales, std::size_t width, Array<double> sums, const std::string& level,
+           unsigned n_threads) {
+            need(sums.ndim() == 1 && sums.shape(0) % 2 == 0 && (sums.flags() & py::array::c_style),
+                 "sums must be (2 q,)");
+            const Frequencies<T> f = frequencies_of(x, centre, w, signs, scales, width, std::size_t(sums.shape(0)) / 2);
+            const Rows<T> rows = rows_of(x, f.d);
+            const T* factors = nullptr;
+            if (weights) {
+                need(weights->ndim() == 1 && std::size_t(weights->shape(0)) == rows.count &&
+                         (weights->flags() & py::array::c_style),
+                     "weights must be (n,)");
+                factors = weights->data();
+            }
+            double* to = sums.mutable_data();
+            const Run run = run_on(level, n_threads);
+            without_gil([&] { fourier_sums(run, rows, factors, f, to); });
+        },
+        "x"_a.noconvert(), "weights"_a.noconvert().none(true), "centre"_a.noconvert(), "w"_a.noconvert().none(true),
+        "signs"_a.noconvert().none(true), "scales"_a.noconvert().none(true), "width"_a, "sums"_a.noconvert(),
         py::kw_only(), "level"_a, "n_threads"_a);
 }
 

@@ -95,6 +95,25 @@ void project(const Run& run, Rows<T> x, std::size_t d, const T* w, const T* b, s
 // Floating-point operations a second of fused multiply-adds in float32, the best of a few short runs.
 double fma_rate(const Run& run);
 
+// Frequencies of random Fourier features: a matrix w (d, count), C-contiguous; or, where w is null, a structured one as
+// FourierTask describes it. centre (d,) is subtracted from every row.
+template <class T>
+struct Frequencies {
+    std::size_t d, count;
+    const double* centre;
+    const T* w;
+    std::size_t width;        // 0 for a matrix
+    const T *signs, *scales;  // (3, padded) and (padded,), `count` rounded up to whole widths
+};
+
+// out (x.count, 2 f.count), C-contiguous = amplitude times the cosines, then the sines, of the phases.
+template <class T>
+void fourier_features(const Run& run, Rows<T> x, const Frequencies<T>& f, double amplitude, T* out);
+
+// sums (2 f.count,) = sum over rows of their weights, or 1 where null, times the cosines and sines.
+template <class T>
+void fourier_sums(const Run& run, Rows<T> x, const T* weights, const Frequencies<T>& f, double* sums);
+
 // SIMD levels that are compiled in and that this machine can run, lowest first, and their tile functions.
 const std::vector<std::string>& available_levels();
 const Engines* engines_of(const std::string& level);  // null when not available

@@ -16,8 +16,9 @@ PACKAGE = ROOT / "python" / "isthmus"
 
 # Lowest first; nothing imports upwards.
 FLOORS = [
-    *("errors", "machine", "config", "kernel_base", "kernels", "arrays"),
+    *("errors", "machine", "config", "kernel_base", "kernels", "arrays", "spectral"),
     *("threadpool", "reference", "backends", "bandwidth", "ops", "mmd", "gradient", "two_sample"),
+    *("rows", "features"),
     *("training", "exact", "source_model", "models"),
     *("align.pencil", "align.base", "align.moments", "align.components", "align.pipeline", "align"),
     *("tuning", "transfer", "candidates", "model_file", "persist"),

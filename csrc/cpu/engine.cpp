@@ -2,6 +2,7 @@
 // No standard library here: an inline function of it, compiled for a new machine, could win at link time on an old one.
 #include "engine.hpp"
 
+#include "fourier.hpp"
 #include "grad_direct.hpp"
 #include "matmul.hpp"
 #include "pack.hpp"
@@ -27,9 +28,9 @@ T spin(size_t steps) noexcept {
 
 template <class T>
 constexpr Engine<T> kEngine = {
-    size_t(kRows), size_t(kCols<T>), size_t(kLanes<T>), pack<T>,   widen_range<T>,
-    add_rows<T>,   sum<T>,           store_matrix<T>,   mirror<T>, matmul<T>,
-    grad<T>,       grad_direct<T>,   project<T>,        apply<T>,  spin<T>,
+    size_t(kRows), size_t(kCols<T>), size_t(kLanes<T>), pack<T>,   widen_range<T>, add_rows<T>,
+    sum<T>,        store_matrix<T>,  mirror<T>,         matmul<T>, grad<T>,        grad_direct<T>,
+    project<T>,    fourier<T>,       apply<T>,          spin<T>,
 };
 
 }  // namespace

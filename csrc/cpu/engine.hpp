@@ -4,7 +4,12 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "../arch.hpp"
+
 namespace isthmus {
+
+// Always inlined: no instruction set leaves a copy that another might run.
+ISTHMUS_FN constexpr size_t panels_in(size_t rows, size_t width) { return (rows + width - 1) / width; }
 
 // How a tile of u is formed from packed rows; the cost per pair and dimension is 1, 2, 3 and 1 vector operations.
 enum class Pairing : uint8_t { Gram, Difference, CityBlock, Dot };
@@ -157,6 +162,41 @@ struct ProjectTask {
 
 constexpr size_t kSpinPacks = 12;
 
+// Features of rows x: the cosines, then the sines, of q = n_frequencies phases (x - centre) W. Stored, times
+// `amplitude`, in out (n_rows, 2 q), C order; or added to sums (2 q,) over rows, times their weights.
+template <class T>
+struct FourierTask {
+    const T* x;
+    ptrdiff_t x_stride;
+    size_t n_rows, d;
+    const double* centre;
+    size_t n_frequencies;
+    const T* w;  // panels of `cols` columns, or null: W is structured
+    // Column j of a structured W is row j of H S_2 H S_1 H S_0 times scales[j], H the Walsh-Hadamard matrix of `width`
+    // rows, S_i signs of their own for each `width` columns.
+    size_t width;             // a power of two >= d and >= kLeastWidth
+    const T *signs, *scales;  // (3, padded) and (padded,), padded to whole blocks of `width`
+    const T* weights;         // (n_rows,) or null for 1
+    double* sums;             // or null: store
+    T amplitude;
+    T* out;
+    bool stream;             // past the caches
+    T *rows, *block, *work;  // workspaces of the sizes below
+};
+constexpr size_t kLeastWidth = 64;
+constexpr size_t kFourierSumPanels = 4;  // panels of rows summed in T before float64 takes over
+constexpr size_t kFourierGap = 16;       // numbers between the rows of `block`, lest their lines share cache sets
+
+struct FourierSpace {
+    size_t rows, block, work;
+};
+constexpr FourierSpace fourier_space(size_t cols, size_t d, size_t n_frequencies, size_t width, bool sums) {
+    const size_t block = sums ? 0 : cols * (2 * n_frequencies + kFourierGap);
+    if (width == 0) return {cols * d, block, 0};
+    if (sums) return {kFourierSumPanels * cols * width, 0, 3 * cols * width};
+    return {cols * width, block, cols * (width + 2 * n_frequencies)};
+}
+
 template <class T>
 struct Engine {
     size_t rows, cols, lanes;  // of one tile, of one pack
@@ -174,6 +214,7 @@ struct Engine {
     double (*grad)(const GradTask<T>&) noexcept;
     double (*grad_direct)(const GradDirectTask<T>&) noexcept;
     void (*project)(const ProjectTask<T>&) noexcept;
+    void (*fourier)(const FourierTask<T>&) noexcept;
     void (*apply)(const Terms&, const T* u, T* out, size_t count) noexcept;  // out = sum of weighted kernel values
     T (*spin)(size_t steps) noexcept;  // kSpinPacks independent fused multiply-adds of whole packs in each step
 };

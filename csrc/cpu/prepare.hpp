@@ -78,8 +78,6 @@ void add_diagonals(const Run& run, const std::vector<Block<T>>& blocks, std::siz
 template <class T>
 void mean_of(const Run& run, const std::vector<Rows<T>>& samples, std::size_t d, double* mean);
 
-inline std::size_t panels_in(std::size_t rows, std::size_t width) { return (rows + width - 1) / width; }
-
 // What to pack: a sample, the mean it subtracts (or null), and its first panel.
 template <class T>
 struct Sample {

@@ -3,6 +3,7 @@
 
 #include <string.h>
 
+#include "trig.hpp"
 #include "values.hpp"
 
 namespace isthmus::ISTHMUS_ARCH {
@@ -21,16 +22,15 @@ ISTHMUS_FN Pack<T> activate(Pack<T> v) {
         const Pack<T> e = exp2_neg(T(kLog2e) * abs(v));
         return (v < Pack<T>{} ? e : splat(T(1))) / (T(1) + e);
     } else if constexpr (kActivation == Activation::Cos) {
-        return cos(v);
+        return cos<T>(v);
     } else {
         return v;
     }
 }
 
-// act(x W + b) for kRows rows, read where they lie: each is used only v_panels times, too few to repay packing.
-template <Activation kActivation, class T>
-void project_tile(const T* const* x, const T* w, const T* bias, size_t d, T* block) noexcept {
-    Tile<T> tile;
+// x W for kRows rows and one panel of W. The rows lie apart: each is used only once a panel, too few to repay packing.
+template <class T>
+ISTHMUS_FN void multiply_rows(const T* const* x, const T* w, size_t d, Tile<T>& tile) {
     clear(tile);
     for (size_t k = 0; k < d; ++k) {
         Pack<T> right[kPacks];
@@ -43,6 +43,21 @@ void project_tile(const T* const* x, const T* w, const T* bias, size_t d, T* blo
             for (int c = 0; c < kPacks; ++c) tile.at[r][c] = fma(left, right[c], tile.at[r][c]);
         }
     }
+}
+
+// Points at the kRows rows from `first` on; missing ones repeat it.
+template <class T>
+ISTHMUS_FN size_t point_at_rows(const T* rows, ptrdiff_t stride, size_t first, size_t count, const T** x) {
+    const size_t present = count - first < size_t(kRows) ? count - first : kRows;
+    for (size_t r = 0; r < size_t(kRows); ++r) x[r] = rows + ptrdiff_t(first + (r < present ? r : 0)) * stride;
+    return present;
+}
+
+// act(x W + b) for kRows rows and one panel of W.
+template <Activation kActivation, class T>
+void project_tile(const T* const* x, const T* w, const T* bias, size_t d, T* block) noexcept {
+    Tile<T> tile;
+    multiply_rows(x, w, d, tile);
     each_pack(
         [&](int r, int c) { tile.at[r][c] = activate<kActivation, T>(tile.at[r][c] + load(bias + c * kLanes<T>)); });
     store_tile(tile, block, kCols<T>);
@@ -51,9 +66,8 @@ void project_tile(const T* const* x, const T* w, const T* bias, size_t d, T* blo
 template <Activation kActivation, class T>
 void project_as(const ProjectTask<T>& t) noexcept {
     for (size_t row = 0; row < t.n_rows; row += kRows) {
-        const size_t rows = t.n_rows - row < size_t(kRows) ? t.n_rows - row : kRows;
         const T* x[kRows];
-        for (size_t r = 0; r < size_t(kRows); ++r) x[r] = t.x + ptrdiff_t(row + (r < rows ? r : 0)) * t.x_stride;
+        const size_t rows = point_at_rows(t.x, t.x_stride, row, t.n_rows, x);
         for (size_t right = 0; right < t.w_panels; ++right) {
             alignas(64) T block[kTile<T>];
             const size_t col = right * kCols<T>;

@@ -75,6 +75,26 @@ ISTHMUS_FN void store_narrow(float* p, F64 v) {
 ISTHMUS_FN F64 load_wide(const double* p) { return load(p); }
 ISTHMUS_FN void store_narrow(double* p, F64 v) { store(p, v); }
 
+// Past the caches, to an aligned place; `fence` makes such stores visible to other threads.
+#if defined(__AVX512F__)
+ISTHMUS_FN void store_past_caches(float* p, F32 v) { _mm512_stream_ps(p, v); }
+ISTHMUS_FN void store_past_caches(double* p, F64 v) { _mm512_stream_pd(p, v); }
+#elif defined(__AVX2__)
+ISTHMUS_FN void store_past_caches(float* p, F32 v) { _mm256_stream_ps(p, v); }
+ISTHMUS_FN void store_past_caches(double* p, F64 v) { _mm256_stream_pd(p, v); }
+#elif defined(__x86_64__)
+ISTHMUS_FN void store_past_caches(float* p, F32 v) { _mm_stream_ps(p, v); }
+ISTHMUS_FN void store_past_caches(double* p, F64 v) { _mm_stream_pd(p, v); }
+#else
+ISTHMUS_FN void store_past_caches(float* p, F32 v) { *reinterpret_cast<F32*>(p) = v; }
+ISTHMUS_FN void store_past_caches(double* p, F64 v) { *reinterpret_cast<F64*>(p) = v; }
+#endif
+ISTHMUS_FN void fence() {
+#if defined(__x86_64__)
+    _mm_sfence();
+#endif
+}
+
 ISTHMUS_FN double sqrt(double x) { return __builtin_sqrt(x); }
 
 // A splat must be one instruction: a loop over lanes makes GCC 12 spill every accumulator.
@@ -140,7 +160,7 @@ ISTHMUS_FN F64 sqrt(F64 v) { return F64{__builtin_sqrt(v[0]), __builtin_sqrt(v[1
 ISTHMUS_FN F32 abs(F32 v) { return (F32)((U32)v & 0x7fffffffu); }
 ISTHMUS_FN F64 abs(F64 v) { return (F64)((U64)v & 0x7fffffffffffffffull); }
 
-// Whether some lane is `limit` or more.
+// Whether some lane is `limit` or more; NaN is not.
 #if defined(__AVX512F__)
 ISTHMUS_FN bool any_reaches(F32 v, float limit) { return _mm512_cmp_ps_mask(v, splat(limit), _CMP_GE_OQ) != 0; }
 ISTHMUS_FN bool any_reaches(F64 v, double limit) { return _mm512_cmp_pd_mask(v, splat(limit), _CMP_GE_OQ) != 0; }
@@ -152,6 +172,9 @@ ISTHMUS_FN bool any_reaches(F32 v, float limit) { return vmaxvq_u32(vcgeq_f32(v,
 ISTHMUS_FN bool any_reaches(F64 v, double limit) {
     return vmaxvq_u32(vreinterpretq_u32_u64(vcgeq_f64(v, splat(limit)))) != 0;
 }
+#elif defined(__x86_64__)
+ISTHMUS_FN bool any_reaches(F32 v, float limit) { return _mm_movemask_ps((F32)(v >= splat(limit))) != 0; }
+ISTHMUS_FN bool any_reaches(F64 v, double limit) { return _mm_movemask_pd((F64)(v >= splat(limit))) != 0; }
 #else
 template <class V, class T>
 ISTHMUS_FN bool any_reaches(V v, T limit) {
@@ -243,62 +266,6 @@ ISTHMUS_FN V log2_1p_below(V u, T largest) {
 }
 ISTHMUS_FN F32 log2_1p(F32 u) { return log2_1p_below(u, 0x1p127f); }
 ISTHMUS_FN F64 log2_1p(F64 u) { return log2_1p_below(u, 0x1p1023); }
-
-// (-1)^n cos(r), r = v - n pi in [-pi/2, pi/2]. pi in three parts of few bits: n pi is exact to |v| = kCosReach.
-constexpr double kCosReach = 8000.0;
-ISTHMUS_FN F32 cos_reduced(F32 v) {
-    const F32 shifted = fma(v, splat(0.318309886f), splat(kRound32));
-    const F32 n = shifted - splat(kRound32);
-    F32 r = fma(n, splat(-3.140625f), v);
-    r = fma(n, splat(-0.000967502593994140625f), r);
-    r = fma(n, splat(-1.5099579909783764e-7f), r);
-    const F32 t = r * r;
-    F32 p = splat(-2.6297517416492885068e-7f);
-    p = fma(p, t, splat(0.000024774579745194932456f));
-    p = fma(p, t, splat(-0.0013888651647261390631f));
-    p = fma(p, t, splat(0.041666659360024926605f));
-    p = fma(p, t, splat(-0.49999999963953022676f));
-    p = fma(p, t, splat(1.0f));
-    return (F32)((U32)p ^ ((U32)shifted << 31));
-}
-ISTHMUS_FN F64 cos_reduced(F64 v) {
-    const F64 shifted = fma(v, splat(0.31830988618379067154), splat(kRound64));
-    const F64 n = shifted - splat(kRound64);
-    F64 r = fma(n, splat(-3.141592651605606079102), v);
-    r = fma(n, splat(-1.98418714791870343106e-9), r);
-    r = fma(n, splat(-1.144237745221966368024e-17), r);
-    const F64 t = r * r;
-    F64 p = splat(4.0019568160976400731e-19);
-    p = fma(p, t, splat(-1.5613549466782079195e-16));
-    p = fma(p, t, splat(4.7794609439060681562e-14));
-    p = fma(p, t, splat(-1.1470745310597414402e-11));
-    p = fma(p, t, splat(2.0876756984753234503e-9));
-    p = fma(p, t, splat(-2.7557319223965314695e-7));
-    p = fma(p, t, splat(0.000024801587301587223507));
-    p = fma(p, t, splat(-0.0013888888888888888738));
-    p = fma(p, t, splat(0.041666666666666666666));
-    p = fma(p, t, splat(-0.5));
-    p = fma(p, t, splat(1.0));
-    return (F64)((U64)p ^ ((U64)shifted << 63));
-}
-ISTHMUS_FN float cos_of_one(float x) { return __builtin_cosf(x); }
-ISTHMUS_FN double cos_of_one(double x) { return __builtin_cos(x); }
-
-template <class V>
-ISTHMUS_FN bool any_beyond(V v, double limit) {
-    bool beyond = false;
-    for (unsigned i = 0; i < sizeof(v) / sizeof(v[0]); ++i) beyond |= !(v[i] <= limit && v[i] >= -limit);
-    return beyond;
-}
-
-template <class V>
-ISTHMUS_FN V cos(V v) {
-    if (__builtin_expect(any_beyond(v, kCosReach), 0)) {
-        for (unsigned i = 0; i < sizeof(v) / sizeof(v[0]); ++i) v[i] = cos_of_one(v[i]);
-        return v;
-    }
-    return cos_reduced(v);
-}
 
 // Turns a square of 16-byte rows: element (r, k) of `from` becomes element (k, r) of `to`.
 template <class T>

@@ -27,6 +27,7 @@ from .kernels import (
 if TYPE_CHECKING:
     from . import backends
     from .align import CORAL, TCA, MeanDiscrepancy, make_transfer_pipeline
+    from .features import NystroemFeatures, RandomFourierFeatures
     from .gradient import mmd2_grad
     from .job import transfer
     from .mmd import mmd2, mmd_matrix, permuted_mmd2, witness
@@ -49,6 +50,8 @@ _MODULE_OF = {
     "MLPSourceClassifier": "models",
     "MLPSourceRegressor": "models",
     "MeanDiscrepancy": "align",
+    "NystroemFeatures": "features",
+    "RandomFourierFeatures": "features",
     "TCA": "align",
     "TransferClassifier": "transfer",
     "TransferRegressor": "transfer",
@@ -86,8 +89,10 @@ __all__ = [
     "MeanDiscrepancy",
     "ModelFileError",
     "NoTargetWarning",
+    "NystroemFeatures",
     "Polynomial",
     "RBF",
+    "RandomFourierFeatures",
     "RationalQuadratic",
     "TCA",
     "TrainingDivergedError",

@@ -57,3 +57,29 @@ def mmd2_grad(
 def project(
     x: _Array, w: _Array, b: _Array | None, activation: str, out: _Array, *, level: str, n_threads: int
 ) -> None: ...
+def fourier_features(
+    x: _Array,
+    centre: _Array,
+    w: _Array | None,
+    signs: _Array | None,
+    scales: _Array | None,
+    width: int,
+    amplitude: float,
+    out: _Array,
+    *,
+    level: str,
+    n_threads: int,
+) -> None: ...
+def fourier_sums(
+    x: _Array,
+    weights: _Array | None,
+    centre: _Array,
+    w: _Array | None,
+    signs: _Array | None,
+    scales: _Array | None,
+    width: int,
+    sums: _Array,
+    *,
+    level: str,
+    n_threads: int,
+) -> None: ...

@@ -21,11 +21,15 @@ from . import arrays, machine, reference
 from .arrays import Array, Home
 from .config import settings, threads
 from .kernel_base import Kernel
+from .spectral import Frequencies
 
 __all__ = ["Explanation", "explain", "info", "simd"]
 
 LEVELS = ("base", "avx2", "avx512", "amx", "neon")
-OPERATIONS = ("block_sums", "kernel_matmul", "kernel_matrix", "mmd2_grad", "project")
+OPERATIONS = (
+    *("block_sums", "fourier_features", "fourier_sums"),
+    *("kernel_matmul", "kernel_matrix", "mmd2_grad", "project"),
+)
 
 # (operation, kind of device): the implementations, best first.
 _TABLE = {(operation, "cpu"): ("native", "reference") for operation in OPERATIONS} | {
@@ -129,6 +133,36 @@ def project(x: Any, w: Any, b: Any, activation: str, out: Any, where: Home) -> N
         native=lambda module, how: module.project(x, w, b, activation, out, **how),
         formula=lambda xp: reference.project(x, w, b, activation, out, xp),
     )
+
+
+def fourier_features(x: Any, frequencies: Frequencies, amplitude: float, out: Any, where: Home) -> None:
+    """out = amplitude [cos z, sin z] of the phases of x; see `reference.fourier_features`."""
+    _run(
+        "fourier_features",
+        where,
+        x,
+        native=lambda module, how: module.fourier_features(
+            x, *_native_frequencies(frequencies), amplitude, out, **how
+        ),
+        formula=lambda xp: reference.fourier_features(x, frequencies, amplitude, out, xp),
+    )
+
+
+def fourier_sums(x: Any, weights: Any, frequencies: Frequencies, sums: Any, where: Home) -> None:
+    """sums = weights' [cos z, sin z] of the phases of x; see `reference.fourier_sums`."""
+    _run(
+        "fourier_sums",
+        where,
+        x,
+        native=lambda module, how: module.fourier_sums(
+            x, weights, *_native_frequencies(frequencies), sums, **how
+        ),
+        formula=lambda xp: reference.fourier_sums(x, weights, frequencies, sums, xp),
+    )
+
+
+def _native_frequencies(f: Frequencies) -> tuple[Any, Any, Any, Any, int]:
+    return f.centre, f.matrix if f.signs is None else None, f.signs, f.scales, f.width
 
 
 def block_sums(

@@ -21,7 +21,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.svm import LinearSVC
 from sklearn.utils.validation import check_is_fitted
 
-from . import __version__, align, kernels, model_file, models
+from . import __version__, align, features, kernels, model_file, models
 from .align.base import Aligner
 from .arrays import Array
 from .errors import ModelFileError
@@ -32,7 +32,7 @@ __all__ = ["load", "save"]
 
 FORMAT_VERSION = 1
 _OWN = [
-    *(getattr(module, name) for module in (align, models) for name in module.__all__),
+    *(getattr(module, name) for module in (align, features, models) for name in module.__all__),
     TransferClassifier,
     TransferRegressor,
 ]
@@ -56,7 +56,8 @@ NEIGHBOURS = (KNeighborsClassifier, KNeighborsRegressor)  # kept as training row
 # outer product of any size. Those of the networks are checked layer by layer.
 MOST_AXES = {
     **dict.fromkeys(("mean_", "scale_", "var_", "explained_variance_", "intercept_"), 1),
-    **dict.fromkeys(("mean_source_", "mean_target_"), 1),
+    **dict.fromkeys(("mean_source_", "mean_target_", "scales_"), 1),
+    **dict.fromkeys(("frequencies_", "signs_", "landmarks_", "normalization_"), 2),
     **dict.fromkeys(("coef_", "components_", "map_", "directions_", "projection_", "X_fit_"), 2),
 }
 NAMES = "feature_names_in_"

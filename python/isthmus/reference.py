@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from .kernel_base import Kernel
+from .spectral import Frequencies
 
 _HOST_TILE = 512  # rows and columns of a float64 tile: 2 MB, for the cache
 _DEVICE_TILE = 4096  # 128 MB: few launches
@@ -49,6 +50,27 @@ def project(x: Any, w: Any, b: Any, activation: str, out: Any, xp: Any) -> None:
     for rows in _slices(len(x), xp):
         z = xp.asarray(x[rows], dtype=xp.float64) @ w
         out[rows] = ACTIVATIONS[activation](z if b is None else z + b, xp)
+
+
+def fourier_features(x: Any, frequencies: Frequencies, amplitude: float, out: Any, xp: Any) -> None:
+    """out = amplitude [cos z, sin z], z the phases of x (n, d); out (n, 2 q)."""
+    for rows in _slices(len(x), xp):
+        out[rows] = amplitude * _waves(x[rows], frequencies, xp)
+
+
+def fourier_sums(x: Any, weights: Any, frequencies: Frequencies, sums: Any, xp: Any) -> None:
+    """sums (2 q,) = weights' [cos z, sin z], z the phases of x (n, d); weights (n,), or None for 1."""
+    sums[:] = 0
+    for rows in _slices(len(x), xp):
+        waves = _waves(x[rows], frequencies, xp)
+        factor = xp.ones_like(waves[:, 0]) if weights is None else xp.asarray(weights[rows], dtype=xp.float64)
+        sums += factor @ waves
+
+
+def _waves(x: Any, frequencies: Frequencies, xp: Any) -> Any:
+    centred = xp.asarray(x, dtype=xp.float64) - xp.asarray(frequencies.centre, dtype=xp.float64)
+    phases = centred @ xp.asarray(frequencies.matrix, dtype=xp.float64)
+    return xp.concatenate([xp.cos(phases), xp.sin(phases)], 1)
 
 
 def block_sums(

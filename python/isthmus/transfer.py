@@ -15,10 +15,11 @@ from sklearn.utils.metaestimators import available_if
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, column_or_1d, has_fit_parameter
 
-from .align.base import Aligner, check_rows, check_target_rows, plain_labels, split_domains
+from .align.base import Aligner, check_target_rows, plain_labels, split_domains
 from .arrays import Array, check_finite
 from .errors import NoTargetWarning
 from .models import MLPSourceClassifier, MLPSourceRegressor
+from .rows import check_rows
 from .source_model import Freeze, SourceModel
 from .tuning import Rows, check_label_sets, check_mode, checked_labels, for_arrays, tuned
 

@@ -14,14 +14,13 @@ from sklearn.base import (
 )
 from sklearn.utils.validation import _check_sample_weight, check_array, check_is_fitted, validate_data
 
-from ..arrays import Array, check_finite
-from ..config import assume_finite
+from ..arrays import Array
 from ..errors import NoTargetWarning
+from ..rows import check_rows, float_types, refuse_not_finite
 
 __all__ = [
     "Aligner",
     "Domains",
-    "check_rows",
     "check_target_rows",
     "source_mask",
     "split_domains",
@@ -149,15 +148,6 @@ def plain_labels(y: Any) -> Array:
     return labels
 
 
-def check_rows(estimator: Any, X: Any, *, reset: bool) -> Array:
-    """`X` as a finite (n, d) float array; sets (`reset`) or checks `n_features_in_` and the feature names.
-
-    float32 and float64 stay, float16 becomes float32, everything else float64.
-    """
-    checked = validate_data(estimator, X, reset=reset, dtype=_float_types(X), ensure_all_finite=False)
-    return _finite(checked, "X")
-
-
 def check_target_rows(estimator: Any, X_target: Any, X: Array) -> Array:
     """`X_target` as a finite (nt, d) float array with the width and the feature names of `X`.
 
@@ -177,22 +167,8 @@ def check_target_rows(estimator: Any, X_target: Any, X: Array) -> Array:
         )
     if hasattr(X_target, "columns"):
         validate_data(estimator, X_target, reset=False, skip_check_array=True)
-    options = {"dtype": _float_types(X_target), "ensure_all_finite": False, "input_name": "X_target"}
-    return _finite(check_array(X_target, **options), "X_target")
-
-
-def _float_types(rows: Any) -> Any:
-    """The types that `rows` may keep or take, the byte order of the machine."""
-    dtype = getattr(rows, "dtype", None)
-    narrow = isinstance(dtype, np.dtype) and dtype.kind == "f" and dtype.itemsize <= 4
-    return np.float32 if narrow else (np.float64, np.float32)
-
-
-def _finite(rows: Any, name: str) -> Array:
-    checked = np.asarray(rows)
-    if not assume_finite():
-        check_finite(checked, name)
-    return checked
+    options = {"dtype": float_types(X_target), "ensure_all_finite": False, "input_name": "X_target"}
+    return refuse_not_finite(check_array(X_target, **options), "X_target")
 
 
 def _labels(y: Any, name: str, rows: str, n_rows: int) -> Array | None:

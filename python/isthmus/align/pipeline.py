@@ -12,7 +12,8 @@ from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted, has_fit_parameter
 
 from ..arrays import Array
-from .base import check_rows, check_target_rows, plain_labels, split_domains, split_weights
+from ..rows import check_rows
+from .base import check_target_rows, plain_labels, split_domains, split_weights
 
 __all__ = ["TransferPipeline", "make_transfer_pipeline"]
 
