@@ -400,3 +400,13 @@ def test_kmeans_landmarks_lie_further_apart(rng):
 def test_wrong_parameters_of_nystroem_are_named(settings, error, message, rng):
     with pytest.raises(error, match=message):
         im.NystroemFeatures(**settings).fit(rng.normal(size=(9, 3)))
+
+
+@pytest.mark.parametrize("part", ["signs_", "scales_", "mean_"])
+def test_a_file_whose_parts_do_not_fit_together_is_refused(part, rng, tmp_path):
+    pytest.importorskip("isthmus._native", reason="the compiled module is not built")
+    model = im.RandomFourierFeatures(130, sampling="structured", random_state=0).fit(rng.normal(size=(9, 3)))
+    setattr(model, part, getattr(model, part)[..., :-1])
+    with pytest.raises(im.ModelFileError, match="its values do not make a model"):
+        im.save(model, tmp_path / "model")
+    assert not any(tmp_path.iterdir())

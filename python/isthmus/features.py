@@ -11,7 +11,7 @@ from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, Transfo
 from sklearn.utils.validation import check_is_fitted
 
 from . import backends, bandwidth, ops, spectral
-from .arrays import Array, check_finite, generator
+from .arrays import Array, generator
 from .config import assume_finite
 from .kernels import DEFAULT_KERNEL, Energy, Kernel, check_kernel
 from .rows import check_rows
@@ -124,8 +124,8 @@ class RandomFourierFeatures(_FeatureMap):
         check_is_fitted(self)
         rows = check_rows(self, X, reset=False, finite=False)
         given = ops.Inputs(X=rows)
-        reach = 0.0 if assume_finite() else max(map(abs, check_finite(rows, "X")))
-        self._widen_if_needed(given, reach)
+        given.check("X", (2,))
+        self._widen_if_needed(given)
         target = given.target("transform", (len(rows), self._n_features_out), out)
         frequencies = self._frequencies().cast(given.compute_dtype)
         backends.fourier_features(given["X"], frequencies, self.amplitude_, target, given.where)
@@ -152,11 +152,12 @@ class RandomFourierFeatures(_FeatureMap):
         given = ops.Inputs(weights={"weights": weights}, X=rows)
         factors = given.weights("weights", (len(rows),))
         even = None if factors is None else given.scale_weights(factors[None])[0][0]
-        self._widen_if_needed(given, 0.0)
+        self._widen_if_needed(given)
         sums = self._sums(given, even)
         if not np.isfinite(sums).all() and not assume_finite():
             # One look at D sums has saved one at n d numbers.
-            self._widen_if_needed(given, max(map(abs, check_finite(rows, "X"))))
+            given.check("X", (2,))
+            self._widen_if_needed(given)
             sums = self._sums(given, even)
         return sums * (self.amplitude_ / len(rows))
 
@@ -193,8 +194,8 @@ class RandomFourierFeatures(_FeatureMap):
         backends.fourier_sums(given["X"], factors, frequencies, sums, given.where)
         return sums
 
-    def _widen_if_needed(self, given: ops.Inputs, reach: float) -> None:
-        if spectral.dtype_for(self._frequencies(), given.dtype, reach) != given.dtype:
+    def _widen_if_needed(self, given: ops.Inputs) -> None:
+        if spectral.dtype_for(self._frequencies(), given.dtype, given.reach("X")) != given.dtype:
             given.widen()
 
     def _frequencies(self) -> spectral.Frequencies:

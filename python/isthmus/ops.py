@@ -225,6 +225,10 @@ class Inputs:
             self._ranges[name] = arrays.check_finite(x, name) if found is None else found
         return x
 
+    def reach(self, name: str) -> float:
+        """The largest size of a value of a checked argument; 0 where `assume_finite` left it unseen."""
+        return max(map(abs, self._ranges.get(name, (0.0,))))
+
     def rows(self, name: str) -> int:
         """Number of rows of a matrix argument, once it is checked."""
         return len(self.check(name, (2,)))
