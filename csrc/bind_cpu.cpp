@@ -8,6 +8,7 @@ using namespace py::literals;
 namespace isthmus {
 
 void bind_grad(py::module_& m);
+void bind_permuted(py::module_& m);
 
 namespace {
 
@@ -276,4 +277,5 @@ PYBIND11_MODULE(_native, m, py::mod_gil_not_used()) {
     bind_for<float>(m);
     bind_for<double>(m);
     bind_grad(m);
+    bind_permuted(m);
 }

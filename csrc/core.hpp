@@ -86,6 +86,11 @@ struct TwoSamples {
 template <class T>
 void mmd2_grad(const Run& run, const std::vector<TwoSamples<T>>& items, std::size_t d, const KernelSum& kernel,
                bool with_diagonal, double* values);
+// For 0/1 assignments u of the rows of z, as bits (count, words_in(z.count)) of assignments.hpp:
+// sums (count,) = sum_{i != j} u_i u_j k_ij, and row_sums (z.count,) = sum_{j != i} k_ij.
+template <class T>
+void permuted_sums(const Run& run, Rows<T> z, std::size_t d, const KernelSum& kernel, const std::uint64_t* bits,
+                   std::size_t count, double* sums, double* row_sums);
 
 // out (x.count, n_columns) = activation(x @ w + b); w (d, n_columns) and out C-contiguous, b (n_columns,) or null.
 template <class T>

@@ -19,7 +19,6 @@ from conftest import (
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays as tables
-from isthmus import mmd
 from scipy.spatial.distance import pdist
 
 ESTIMATORS = ("unbiased", "biased")
@@ -374,15 +373,6 @@ def test_assignments_of_any_dtype_are_counted_right():
     x, y = np.zeros((66_000, 1)), np.zeros((3, 1))
     assignments = np.repeat([[1.0, 0.0]], [66_000, 3], axis=1).astype("float16")
     assert im.permuted_mmd2(x, y, assignments, kernel=im.Linear()) == 0
-
-
-def test_random_assignments_do_not_depend_on_the_chunk(rng, monkeypatch):
-    x, y = samples(rng, 20, 13, 3, "float64")
-    whole = im.permuted_mmd2(x, y, n_permutations=50, random_state=3, kernel=im.RBF(1.0))
-    monkeypatch.setattr(mmd, "_CHUNK", 33 * 7)
-    chunked = im.permuted_mmd2(x, y, n_permutations=50, random_state=3, kernel=im.RBF(1.0))
-    np.testing.assert_allclose(whole, chunked, rtol=0, atol=1e-15)
-    assert not np.array_equal(whole, im.permuted_mmd2(x, y, n_permutations=50, random_state=4))
 
 
 @pytest.mark.parametrize(

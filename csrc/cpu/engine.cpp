@@ -6,6 +6,7 @@
 #include "grad_direct.hpp"
 #include "matmul.hpp"
 #include "pack.hpp"
+#include "permuted.hpp"
 #include "project.hpp"
 #include "store.hpp"
 #include "sum.hpp"
@@ -28,9 +29,9 @@ T spin(size_t steps) noexcept {
 
 template <class T>
 constexpr Engine<T> kEngine = {
-    size_t(kRows), size_t(kCols<T>), size_t(kLanes<T>), pack<T>,   widen_range<T>, add_rows<T>,
-    sum<T>,        store_matrix<T>,  mirror<T>,         matmul<T>, grad<T>,        grad_direct<T>,
-    project<T>,    fourier<T>,       apply<T>,          spin<T>,
+    size_t(kRows),  size_t(kCols<T>), size_t(kLanes<T>), size_t(kWord<T>), pack<T>,   widen_range<T>,
+    add_rows<T>,    sum<T>,           store_matrix<T>,   mirror<T>,        matmul<T>, grad<T>,
+    grad_direct<T>, permuted_sums<T>, project<T>,        fourier<T>,       apply<T>,  spin<T>,
 };
 
 }  // namespace

@@ -143,6 +143,18 @@ struct GradDirectTask {
     bool own;  // leaves i == j out
     double* sums;
 };
+// For many 0/1 assignments u of the rows of one sample, with i in some left tiles, j in some right panels and i < j:
+// sums += sum_ij u_i u_j k_ij, left_sums += sum_j k_ij, right_sums += sum_i k_ij.
+template <class T>
+struct PermutedTask {
+    const Tiles<T>* passes;  // their values are added up; all over the same rows, from and to whole words
+    size_t n_passes, n_rows;
+    const uint32_t* words;  // word w of assignment b at [w * stride + b]: the bits of rows w * word to (w + 1) * word
+    size_t count, stride;   // count is a multiple of kAssignments
+    double *sums, *left_sums, *right_sums;  // (count,), and from the first row of each side
+};
+constexpr size_t kAssignments = 32;
+constexpr size_t kBlockWords = 4;  // words of columns that are summed up together; tasks start at multiples of them
 
 enum class Activation : uint8_t { Identity, Relu, Tanh, Logistic, Cos };
 
@@ -200,6 +212,7 @@ constexpr FourierSpace fourier_space(size_t cols, size_t d, size_t n_frequencies
 template <class T>
 struct Engine {
     size_t rows, cols, lanes;  // of one tile, of one pack
+    size_t word;               // rows in one word of assignments, a multiple of cols
     void (*pack)(const PackTask<T>&) noexcept;
     // Widens low .. high to hold all values; false, and nothing of use, when one is NaN or infinite.
     bool (*widen_range)(const T* rows, ptrdiff_t stride, size_t count, size_t d, T* low, T* high) noexcept;
@@ -213,6 +226,7 @@ struct Engine {
     // Both return sum_ij w_i w_j k_ij over the pairs i != j.
     double (*grad)(const GradTask<T>&) noexcept;
     double (*grad_direct)(const GradDirectTask<T>&) noexcept;
+    void (*permuted)(const PermutedTask<T>&) noexcept;
     void (*project)(const ProjectTask<T>&) noexcept;
     void (*fourier)(const FourierTask<T>&) noexcept;
     void (*apply)(const Terms&, const T* u, T* out, size_t count) noexcept;  // out = sum of weighted kernel values

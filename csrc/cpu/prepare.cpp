@@ -343,5 +343,6 @@ TaskShape task_shape(const Engine<T>& engine, std::size_t d) {
 ISTHMUS_X(float)
 ISTHMUS_X(double)
 #undef ISTHMUS_X
+template class Buffer<std::uint32_t>;
 
 }  // namespace isthmus

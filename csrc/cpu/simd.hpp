@@ -28,6 +28,8 @@ typedef float F32 __attribute__((vector_size(kBytes)));
 typedef double F64 __attribute__((vector_size(kBytes)));
 typedef uint32_t U32 __attribute__((vector_size(kBytes)));
 typedef uint64_t U64 __attribute__((vector_size(kBytes)));
+typedef int32_t I32 __attribute__((vector_size(kBytes)));
+typedef int64_t I64 __attribute__((vector_size(kBytes)));
 typedef float F32Unaligned __attribute__((vector_size(kBytes), aligned(4), may_alias));
 typedef double F64Unaligned __attribute__((vector_size(kBytes), aligned(8), may_alias));
 

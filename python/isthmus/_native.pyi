@@ -54,6 +54,20 @@ def mmd2_grad(
     level: str,
     n_threads: int,
 ) -> None: ...
+def permuted_sums(
+    z: _Array,
+    terms: Sequence[_Term],
+    bits: _Array,
+    sums: _Array,
+    row_sums: _Array,
+    *,
+    level: str,
+    n_threads: int,
+) -> None: ...
+def random_assignments(
+    key0: int, key1: int, rows: int, ones: int, bits: _Array, *, n_threads: int
+) -> None: ...
+def subset_sums(bits: _Array, values: _Array, sums: _Array, *, n_threads: int) -> None: ...
 def project(
     x: _Array, w: _Array, b: _Array | None, activation: str, out: _Array, *, level: str, n_threads: int
 ) -> None: ...

@@ -28,7 +28,7 @@ __all__ = ["Explanation", "explain", "info", "simd"]
 LEVELS = ("base", "avx2", "avx512", "amx", "neon")
 OPERATIONS = (
     *("block_sums", "fourier_features", "fourier_sums"),
-    *("kernel_matmul", "kernel_matrix", "mmd2_grad", "project"),
+    *("kernel_matmul", "kernel_matrix", "mmd2_grad", "permuted_sums", "project"),
 )
 
 # (operation, kind of device): the implementations, best first.
@@ -190,12 +190,12 @@ def value_range(x: Any, where: Home) -> tuple[float, float] | None:
 
     None where a value is not finite, or where only `arrays.check_finite` can tell.
     """
-    module = _load_native()[0] if where.on_host and settings().backend != "reference" else None
+    module = _host_module() if where.on_host else None
     if module is None or x.ndim not in (2, 3) or x.dtype not in (np.float32, np.float64):
         return None
     if not arrays.is_rows(x, x.dtype, where):
         return None
-    found: tuple[float, float] | None = module.value_range(x, level=simd_level(), n_threads=threads())
+    found: tuple[float, float] | None = module.value_range(x, level=simd_level(), n_threads=_threads())
     return found
 
 
@@ -224,6 +224,40 @@ def mmd2_grad(
         ),
     )
     return values
+
+
+def permuted_sums(z: Any, kernel: Kernel, bits: Array, where: Home) -> tuple[Any, Any]:
+    """Sums (B,) and row sums (n,), float64; see `reference.permuted_sums`. The bits are on the host."""
+    float64 = np.dtype(np.float64)
+    sums, row_sums = where.empty((len(bits),), float64), where.empty((len(z),), float64)
+    _run(
+        "permuted_sums",
+        where,
+        z,
+        native=lambda module, how: module.permuted_sums(z, list(kernel.terms()), bits, sums, row_sums, **how),
+        formula=lambda xp: reference.permuted_sums(z, kernel, bits, sums, row_sums, where),
+    )
+    return sums, row_sums
+
+
+def random_assignments(key: Array, rows: int, ones: int, bits: Array) -> None:
+    """Fills `bits` (B, words); see `reference.random_assignment`, which gives the same bits."""
+    module = _host_module()
+    if module is not None:
+        module.random_assignments(int(key[0]), int(key[1]), rows, ones, bits, n_threads=threads())
+    else:
+        for b in range(len(bits)):
+            bits[b] = reference.random_assignment(key, b, rows, ones)
+
+
+def subset_sums(bits: Array, values: Array) -> Array:
+    """Sums (B,) of values (n,) over the rows that each row of bits marks, on the host."""
+    module = _host_module()
+    if module is None:
+        return reference.subset_sums(bits, values)
+    sums = np.empty(len(bits))
+    module.subset_sums(bits, values, sums, n_threads=threads())
+    return sums
 
 
 def diagonal(x: Any, kernel: Kernel, where: Home) -> Any:
@@ -291,6 +325,11 @@ def _choose(operation: str, where: Home) -> tuple[str, list[str]]:
             return name, notes
     reason = "; ".join(notes) if wanted in candidates else f"it does not compute on {where}"
     raise RuntimeError(f"backend {wanted!r} cannot compute {operation}: {reason}")
+
+
+def _host_module() -> ModuleType | None:
+    """The compiled module for work on the host, unless there is none or the formulas are wanted."""
+    return None if settings().backend == "reference" else _load_native()[0]
 
 
 @lru_cache

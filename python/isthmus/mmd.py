@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -11,13 +12,11 @@ from . import arrays, backends
 from .arrays import Array
 from .kernel_base import Kernel
 from .kernels import DEFAULT_KERNEL
-from .ops import Inputs, all_pairs
+from .ops import HOST, Inputs, all_pairs, check_room
 
 __all__ = ["mmd2", "mmd_matrix", "permuted_mmd2", "witness"]
 
 ESTIMATORS = ("unbiased", "biased")
-# Elements of one chunk of assignments: bounds the memory of a permutation test to about 100 MB.
-_CHUNK = 1 << 22
 # Roundings of float32 average out over the pairs of a sample, to less than 1e-7 of the kernel for more rows
 # than these; up to this many are computed in float64.
 _FEW_ROWS = 16
@@ -174,8 +173,8 @@ def permuted_mmd2(
     Raises TypeError and ValueError as `mmd2` does, and ValueError unless one of `assignments` and
     `n_permutations` is given.
 
-    Cost: O(N^2 (d + B)) time for N = n + m, O(N (d + B)) memory, at most 100 MB of it for B: one product with
-    the kernel matrix, which is never formed.
+    Cost: O(N^2 (d + B)) time for N = n + m, an addition for several of the N^2 B terms together;
+    O(N (d + B / 32)) memory. The kernel of each pair is evaluated once, and its matrix is never formed.
     """
     _check_estimator(estimator)
     if (assignments is None) == (n_permutations is None):
@@ -184,15 +183,16 @@ def permuted_mmd2(
     n, m = given.rows("X"), given.rows("Y")
     given.check_width("X", "Y")
     if assignments is not None:
-        rows = _checked_assignments(assignments, n + m, estimator)
+        drawn = _checked_assignments(assignments, n + m, estimator)
     else:
         _check_sizes([n, m], ["X", "Y"], estimator)
-        rows = random_assignments(n, m, check_permutations(n_permutations), arrays.generator(random_state))
+        count = check_permutations(n_permutations)
+        drawn = random_assignments(n, m, count, arrays.generator(random_state))
     kernel = given.resolve(kernel, "X", "Y")
-    # Row sums in float32 would lose more than `mmd2` does, most where rows repeat.
-    given.widen()
-    values, _ = assigned_mmd2(given, kernel, rows, estimator)
-    return given.where.give(values)
+    if drawn.sizes.min() <= _FEW_ROWS:
+        given.widen()
+    values, _ = assigned_mmd2(given, kernel, drawn, estimator)
+    return given.where.give(given.where.asarray(values, np.dtype(np.float64)))
 
 
 def two_samples(
@@ -223,17 +223,30 @@ def pooled_rows(given: Inputs) -> Any:
     return given.where.xp.concatenate([given["X"], given["Y"]])
 
 
-def random_assignments(n: int, m: int, count: int, rng: np.random.Generator) -> Iterator[Array]:
-    """`count` random assignments of n + m rows, n of them to X: boolean (chunk, n + m), chunk by chunk."""
-    step = chunk_length(n + m)
-    observed = np.arange(n + m) < n
-    for start in range(0, count, step):
-        yield rng.permuted(np.tile(observed, (min(step, count - start), 1)), axis=1)
+@dataclass(frozen=True)
+class Assignments:
+    """Splits of some rows into two samples, the rows of the smaller one marked: the statistic is symmetric.
+
+    bits: uint64 (B, words), row i of pooled rows is bit i % 64 of word i // 64; sizes: (B,) marked rows.
+    """
+
+    bits: Array
+    sizes: Array
 
 
-def chunk_length(rows: int) -> int:
-    """Number of assignments handled at once."""
-    return max(1, _CHUNK // rows)
+def random_assignments(
+    n: int, m: int, count: int, rng: np.random.Generator, *, observed: bool = False
+) -> Assignments:
+    """`count` random splits of n + m rows into n and m, after the observed one on request."""
+    rows, size = n + m, min(n, m)
+    shape = (count + observed, -(-rows // 64))
+    check_room("assignments", shape, np.dtype(np.uint64), HOST)
+    bits = np.empty(shape, dtype=np.uint64)
+    if observed:
+        bits[:1] = _packed((np.arange(rows) < n)[None] ^ (n > m))
+    key = rng.integers(np.iinfo(np.uint64).max, size=2, dtype=np.uint64, endpoint=True)
+    backends.random_assignments(key, rows, size, bits[int(observed) :])
+    return Assignments(bits, np.full(len(bits), size))
 
 
 def check_permutations(n_permutations: Any) -> int:
@@ -245,41 +258,28 @@ def check_permutations(n_permutations: Any) -> int:
 
 
 def assigned_mmd2(
-    given: Inputs, kernel: Kernel, assignments: Iterable[Array], estimator: str
-) -> tuple[Any, Any]:
+    given: Inputs, kernel: Kernel, assignments: Assignments, estimator: str
+) -> tuple[Array, Array]:
     """MMD^2 of the pooled rows for each assignment, and the sum of the absolute values of its three terms.
 
     With K0 the kernel matrix without its diagonal, k = K0 1, T = 1' k, u an assignment, q = u' K0 u and
-    r = k' u, the sum within X is q, across r - q, within Y T - 2 r + q: one product K0 [1, u_1, u_2, ...].
+    r = k' u, the sum within X is q, across r - q, within Y T - 2 r + q.
     """
-    where, xp = given.where, given.where.xp
-    z = pooled_rows(given)
-    n = len(z)
+    where, z, bits = given.where, pooled_rows(given), assignments.bits
+    sums, row_sums = backends.permuted_sums(z, kernel, bits, where)
+    q, k = arrays.to_numpy(sums), arrays.to_numpy(row_sums)
+    r = backends.subset_sums(bits, k)
+    xx, yy, xy = q, k.sum() - 2 * r + q, r - q
+    a = assignments.sizes.astype(np.float64)
+    b = len(z) - a
     # Without its diagonal, a sample of a rows has a (a - 1) pairs; with it, a^2.
-    diagonal = backends.diagonal(z, kernel, where) if estimator == "biased" else None
-    own = 1 if diagonal is None else 0
-    values, magnitudes = [], []
-    for chunk in assignments:
-        ones_and_u = np.ones((n, 1 + len(chunk)), given.compute_dtype)
-        # The statistic is symmetric: u marks the smaller sample, so that no large sums cancel.
-        ones_and_u[:, 1:] = (chunk ^ (2 * chunk.sum(axis=1, keepdims=True) > n)).T
-        u = where.asarray(ones_and_u, given.compute_dtype)
-        product = where.empty(tuple(u.shape), given.compute_dtype)
-        backends.kernel_matmul(z, None, u, kernel, True, product, where)
-        k = xp.asarray(product[:, 0], dtype=xp.float64)
-        u = xp.asarray(u[:, 1:], dtype=xp.float64)
-        a = u.sum(0)
-        b = n - a
-        q = (u * product[:, 1:]).sum(0)
-        r = k @ u
-        xx, yy, xy = q, k.sum() - 2 * r + q, r - q
-        if diagonal is not None:
-            inside = diagonal @ u
-            xx, yy = xx + inside, yy + (diagonal.sum() - inside)
-        terms = xx / (a * (a - own)), yy / (b * (b - own)), 2 * xy / (a * b)
-        values.append(terms[0] + terms[1] - terms[2])
-        magnitudes.append(abs(terms[0]) + abs(terms[1]) + abs(terms[2]))
-    return xp.concatenate(values), xp.concatenate(magnitudes)
+    own = 1
+    if estimator == "biased":
+        diagonal = arrays.to_numpy(backends.diagonal(z, kernel, where))
+        inside = backends.subset_sums(bits, diagonal)
+        xx, yy, own = xx + inside, yy + (diagonal.sum() - inside), 0
+    terms = xx / (a * (a - own)), yy / (b * (b - own)), 2 * xy / (a * b)
+    return terms[0] + terms[1] - terms[2], abs(terms[0]) + abs(terms[1]) + abs(terms[2])
 
 
 class Blocks:
@@ -367,8 +367,7 @@ def _equal(first: Any, second: Any) -> bool:
     return first.shape == second.shape and bool((first == second).all())
 
 
-def _checked_assignments(assignments: Any, rows: int, estimator: str) -> Iterator[Array]:
-    """The assignments in boolean chunks."""
+def _checked_assignments(assignments: Any, rows: int, estimator: str) -> Assignments:
     table = arrays.to_numpy(assignments)
     if table.ndim != 2 or table.shape[1] != rows or not len(table):
         raise ValueError(f"assignments must have shape (B, n + m) with n + m = {rows}, got {table.shape}")
@@ -377,8 +376,15 @@ def _checked_assignments(assignments: Any, rows: int, estimator: str) -> Iterato
     table = table.astype(bool, copy=False)
     inside = np.count_nonzero(table, axis=1)
     _check_sizes([int(inside.min()), rows - int(inside.max())], ["X", "Y"], estimator)
-    step = chunk_length(rows)
-    return (table[start : start + step] for start in range(0, len(table), step))
+    return Assignments(_packed(table ^ (2 * inside > rows)[:, None]), np.minimum(inside, rows - inside))
+
+
+def _packed(table: Array) -> Array:
+    """A boolean table (B, N) as bits, uint64 (B, words)."""
+    whole = np.zeros((len(table), -(-table.shape[1] // 64) * 8), dtype=np.uint8)
+    packed = np.packbits(table, axis=1, bitorder="little")
+    whole[:, : packed.shape[1]] = packed
+    return whole.view("<u8").astype(np.uint64, copy=False)
 
 
 def _check_sizes(counts: Sequence[int], names: Sequence[str], estimator: str) -> None:

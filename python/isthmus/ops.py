@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from . import arrays, backends, bandwidth, machine
-from .arrays import Array
+from .arrays import Array, Home
 from .config import assume_finite
 from .kernel_base import Kernel
 from .kernels import DEFAULT_KERNEL, Polynomial, check_kernel
@@ -22,6 +22,8 @@ __all__ = ["block_sums", "kernel_matmul", "kernel_matrix", "project"]
 _SAFE = {"float32": (1e-15, 1e15), "float64": (0.0, 1e145)}
 
 _SMALL = 1 << 26  # bytes of a result that is allocated without asking the system what is free
+
+HOST = Home("numpy", "cpu")
 
 
 def kernel_matrix(X: Any, Y: Any = None, *, kernel: Kernel = DEFAULT_KERNEL, out: Any = None) -> Any:
@@ -323,17 +325,8 @@ class Inputs:
             checked = arrays.check_out(out, shape, self.dtype, self.where, inputs)
         if checked is not None and not self._wide:
             return checked
-        needed = math.prod(shape) * self.compute_dtype.itemsize
-        if needed > _SMALL and needed > (free := self._free_bytes()):
-            raise MemoryError(
-                f"{operation} of shape {shape} in {self.compute_dtype} needs {needed / 2**30:.1f} GiB, "
-                f"{free / 2**30:.1f} GiB are available"
-            )
+        check_room(operation, shape, self.compute_dtype, self.where)
         return self.where.empty(shape, self.compute_dtype)
-
-    def _free_bytes(self) -> float:
-        free = machine.available_memory() if self.where.on_host else self.where.free_bytes()
-        return math.inf if free is None else free
 
     def give(self, operation: str, target: Any, out: Any = None) -> Any:
         """The result as the user gets it, in the dtype and library of the input."""
@@ -343,6 +336,19 @@ class Inputs:
                 out[...] = self.where.give(narrow)
             target = narrow
         return self.where.give(target) if out is None else out
+
+
+def check_room(operation: str, shape: tuple[int, ...], dtype: np.dtype[Any], where: Home) -> None:
+    """Raise MemoryError if an array is larger than the free memory there."""
+    needed = math.prod(shape) * dtype.itemsize
+    if needed <= _SMALL:
+        return
+    free = machine.available_memory() if where.on_host else where.free_bytes()
+    if free is not None and needed > free:
+        raise MemoryError(
+            f"{operation} of shape {shape} in {dtype} needs {needed / 2**30:.1f} GiB, "
+            f"{free / 2**30:.1f} GiB are available"
+        )
 
 
 def _present(named: Mapping[str, Any]) -> dict[str, Any]:

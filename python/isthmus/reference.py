@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from .arrays import Array, Home
 from .kernel_base import Kernel
 from .spectral import Frequencies
 
@@ -161,6 +162,83 @@ def _pair_sum(
                     by_input = INPUT_SLOPES[name](x[rows, k, None], y[None, columns, k], xp)
                     gradient[rows, k] += (slopes * by_input).sum(1)
     return total, gradient
+
+
+def permuted_sums(z: Any, kernel: Kernel, bits: Array, sums: Any, row_sums: Any, where: Home) -> None:
+    """Sums of the kernel over the pairs of rows that 0/1 assignments u mark.
+
+    z (n, d). bits: uint64 (B, words) on the host, u_i of row b is bit i % 64 of bits[b, i // 64]. sums (B,):
+    sum_{i != j} u_i u_j k(z_i, z_j). row_sums (n,): sum_{j != i} k(z_i, z_j).
+    """
+    xp, float64 = where.xp, np.dtype(np.float64)
+    sums[...] = 0
+    row_sums[...] = 0
+    for rows in _slices(len(z), xp):
+        for columns in _slices(len(z), xp):
+            if columns.start < rows.start:
+                continue
+            tile = _tile(z[rows], z[columns], kernel, xp)
+            if rows == columns:
+                tile = xp.triu(tile, 1)
+            row_sums[rows] += tile.sum(1)
+            row_sums[columns] += tile.sum(0)
+            for some in _slices(len(bits), xp):
+                left, right = (where.asarray(marked(bits[some], part), float64) for part in (rows, columns))
+                sums[some] += 2 * ((left @ tile) * right).sum(1)
+
+
+def subset_sums(bits: Array, values: Array) -> Array:
+    """Sums (B,) of float64 values (n,) over the rows that each row of bits marks."""
+    sums = np.zeros(len(bits))
+    for rows in _slices(len(values), np):
+        for some in _slices(len(bits), np):
+            sums[some] += marked(bits[some], rows) @ values[rows]
+    return sums
+
+
+def marked(bits: Array, rows: slice) -> Array:
+    """Bits (B, words) of some rows as 0 and 1, uint8 (B, rows); the first row is a multiple of 64."""
+    words = np.ascontiguousarray(bits[:, rows.start // 64 : -(-rows.stop // 64)], dtype="<u8")
+    return np.unpackbits(words.view(np.uint8), axis=1, bitorder="little")[:, : rows.stop - rows.start]
+
+
+_SHARE_DIGITS = 8
+
+
+def random_assignment(key: Array, number: int, rows: int, ones: int) -> Array:
+    """A random subset of `ones` of some rows as bits, uint64 (words,): a function of the arguments alone.
+
+    Every bit is 1 with the same chance, independent of the others; flips at uniformly chosen rows then bring
+    the number to `ones`. Both prefer no row, so all subsets are equally likely.
+    Source: Salmon, Moraes, Dror and Shaw, SC 2011, for Philox; Lemire, ACM TOMACS 29 (2019), for `below`.
+    """
+    stream = np.random.Philox(key=key, counter=[0, number, 0, 0])
+
+    def below(k: int) -> int:
+        while True:
+            product = int(stream.random_raw()) * k
+            if product % 2**64 >= 2**64 % k:
+                return product >> 64
+
+    # The share of ones, rounded down; small ones count as 0, the rows are then chosen one by one.
+    share = (ones << _SHARE_DIGITS) // rows
+    digits = f"{share % 2**_SHARE_DIGITS:b}".zfill(_SHARE_DIGITS) if share >= 16 else ""
+    words = np.full(-(-rows // 64), np.uint64(2**64 - 1) if share >= 2**_SHARE_DIGITS else np.uint64(0))
+    # From the last digit 1: with a digit 1 the chance p of a bit becomes (1 + p) / 2, with 0, p / 2.
+    digits = digits.rstrip("0")[::-1]
+    draws = stream.random_raw(len(words) * len(digits)).reshape(len(words), len(digits))
+    for draw, digit in zip(draws.T, digits, strict=True):
+        words = draw | words if digit == "1" else draw & words
+    bits = marked(words[None], slice(0, rows))[0]
+    excess = int(bits.sum()) - ones
+    while excess:
+        row = below(rows)
+        if bits[row] == (excess > 0):
+            bits[row] ^= 1
+            excess += -1 if excess > 0 else 1
+    whole = np.zeros(len(words) * 64, dtype=np.uint8)
+    whole[:rows] = bits
+    return np.packbits(whole, bitorder="little").view("<u8").astype(np.uint64)
 
 
 def _squared_distance(x: Any, y: Any, xp: Any) -> Any:
