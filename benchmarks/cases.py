@@ -7,8 +7,11 @@ from typing import Any
 
 import numpy as np
 
+from .targets import Target, goals
+
 # Bandwidths of the five-kernel case, in units of the root of d. Ratio 2, so gammas have ratio 4.
 FIVE_BANDWIDTHS = (0.25, 0.5, 1.0, 2.0, 4.0)
+ONE_SAMPLE = ("project", "random_features", "features_mean")
 
 
 @dataclass(frozen=True)
@@ -16,8 +19,8 @@ class Case:
     """One row of the benchmark table.
 
     `n` and `m` are the rows of X and Y, `d` their columns. `batch` > 0 means that many independent pairs of
-    samples. `q` counts columns of V or W, components or permutations. `threads` and `level` override what the
-    command line asks for. `peers` are names in `contenders.CONTENDERS`.
+    samples. `q` counts columns of V or W, features, components or permutations. `threads` and `level` override what the
+    command line asks for. `peers` are names in `peers.CONTENDERS`.
     """
 
     operation: str
@@ -32,11 +35,12 @@ class Case:
     tier: str = "full"
     batch: int = 0
     q: int = 0
+    targets: tuple[Target, ...] = ()
 
     @property
     def id(self) -> str:
         """A name that says all that tells this case from the others."""
-        rows = f"{self.n}" if self.operation == "project" else f"{self.n}x{self.m}"
+        rows = f"{self.n}" if self.operation in ONE_SAMPLE else f"{self.n}x{self.m}"
         parts = [self.operation, f"{self.batch}x({rows})" if self.batch else rows, f"d{self.d}"]
         parts += [f"q{self.q}"] if self.q else []
         parts += [self.dtype] + ([self.kernel] if self.kernel != "rbf" else [])
@@ -50,51 +54,154 @@ class Case:
         return replace(smaller, batch=max(self.batch // factor, 2)) if self.batch else smaller
 
 
-TORCH = ("torch formula", "torch tiled")
-MMD_PEERS = ("numpy formula", "numpy blocked", *TORCH, "scikit-learn")
+# Peers by case: the plain formula or a library call ("usual"), and the best script of a specialist ("expert").
+EXPERTS = ("numpy expert", "torch expert")
+MMD_PEERS = ("numpy formula", "torch formula", "scikit-learn", "oneDAL", *EXPERTS)
+QUICK = ("torch formula", *EXPERTS)
+FEATURES = ("scikit-learn", "torch formula", *EXPERTS)
 
 CASES = (
     # -- quick: under a minute on two cores, checks included
-    Case("mmd2", 10_000, 10_000, 64, peers=("numpy blocked", *TORCH), tier="quick"),
-    Case("mmd2", 1000, 1000, 512, peers=("numpy blocked", *TORCH), tier="quick"),
-    Case("mmd2", 64, 64, 128, batch=512, peers=("numpy formula", *TORCH), tier="quick"),
-    Case("mmd2", 2000, 2000, 64, kernel="rbf5", peers=("numpy blocked", *TORCH), tier="quick"),
-    Case("mmd2", 2000, 2000, 64, "float64", peers=("numpy blocked", *TORCH), tier="quick"),
-    Case("kernel_matrix", 2000, 2000, 128, peers=("numpy formula", *TORCH, "scikit-learn"), tier="quick"),
-    Case("kernel_matmul", 4000, 4000, 50, q=40, peers=("numpy blocked", *TORCH), tier="quick"),
-    Case("project", 20_000, 0, 512, q=64, peers=("numpy formula", "torch tiled"), tier="quick"),
-    Case(
-        "coral", 10_000, 10_000, 128, "float64", peers=("numpy formula", "POT LinearTransport"), tier="quick"
-    ),
+    Case("mmd2", 10_000, 10_000, 64, peers=EXPERTS, tier="quick"),
+    Case("mmd2", 1000, 1000, 512, peers=QUICK, tier="quick"),
+    Case("mmd2", 4000, 4000, 16, peers=EXPERTS, tier="quick"),
+    Case("mmd2", 64, 64, 128, batch=512, peers=QUICK, tier="quick"),
+    Case("mmd2", 2000, 2000, 64, kernel="rbf5", peers=("one bandwidth", *EXPERTS), tier="quick"),
+    Case("mmd2", 2000, 2000, 64, "float64", peers=QUICK, tier="quick"),
+    Case("mmd2_grad", 2000, 2000, 64, peers=("torch autograd", *EXPERTS), tier="quick"),
+    Case("kernel_matrix", 2000, 2000, 64, peers=(*QUICK, "oneDAL"), tier="quick"),
+    Case("kernel_matmul", 4000, 4000, 64, q=32, peers=QUICK, tier="quick"),
+    Case("permutation_test", 1000, 1000, 20, q=199, peers=EXPERTS, tier="quick"),
+    Case("random_features", 20_000, 0, 128, q=1024, peers=("torch formula", *EXPERTS), tier="quick"),
+    Case("features_mean", 50_000, 0, 128, q=1024, peers=EXPERTS, tier="quick"),
+    Case("project", 20_000, 0, 512, q=64, peers=("numpy formula", "torch expert"), tier="quick"),
+    Case("coral", 10_000, 10_000, 128, "float64", peers=("numpy formula",), tier="quick"),
     Case("tca", 400, 400, 20, "float64", q=20, peers=("scipy eigh", "scipy eigsh"), tier="quick"),
-    Case("permutation_test", 1000, 1000, 32, q=200, peers=("numpy formula", "torch tiled"), tier="quick"),
-    # -- full
-    Case("mmd2", 10_000, 10_000, 64, peers=MMD_PEERS),
-    Case("mmd2", 10_000, 10_000, 64, threads=1, peers=("torch tiled",)),
-    Case("mmd2", 10_000, 10_000, 64, level="avx2", peers=TORCH),
-    Case("mmd2", 10_000, 10_000, 64, level="base", peers=TORCH),
-    Case("mmd2", 4000, 4000, 512, peers=MMD_PEERS),
-    Case("mmd2", 2000, 2000, 2048, peers=MMD_PEERS),
-    Case("mmd2", 4000, 4000, 8, peers=MMD_PEERS),
-    Case("mmd2", 64, 64, 128, batch=4096, peers=("numpy formula", *TORCH)),
-    Case("mmd2", 5000, 5000, 64, kernel="rbf5", peers=MMD_PEERS),
-    Case("mmd2", 5000, 5000, 64, "float64", peers=MMD_PEERS),
+    # -- full: the targets of the CPU engine
+    Case(
+        "mmd2",
+        10_000,
+        10_000,
+        64,
+        peers=(*MMD_PEERS, "KeOps"),
+        targets=goals({"floor": (0.75, 0.45), "usual": (7, 12), "expert": (1.6, 2.7)}),
+    ),
+    Case(
+        "mmd2",
+        4000,
+        4000,
+        512,
+        peers=MMD_PEERS,
+        targets=goals({"floor": (1.0, 0.5), "usual": (1.9, 3.5)}),
+    ),
+    Case(
+        "mmd2",
+        2000,
+        2000,
+        2048,
+        peers=MMD_PEERS,
+        targets=(*goals({"floor": (1.05, 0.5)}), Target("usual", 3, "amx")),
+    ),
+    Case(
+        "mmd2",
+        4000,
+        4000,
+        16,
+        peers=(*MMD_PEERS, "KeOps"),
+        targets=goals({"fused": (0.85, None), "expert": (1.5, None)}),
+    ),
+    Case(
+        "mmd2",
+        4000,
+        4000,
+        64,
+        kernel="rbf5",
+        peers=("one bandwidth", *MMD_PEERS),
+        targets=goals({"one bandwidth": (1.3, None), "expert": (2.5, 3.5)}),
+    ),
+    Case(
+        "mmd2",
+        4000,
+        4000,
+        64,
+        "float64",
+        peers=MMD_PEERS,
+        targets=goals({"floor": (1.1, None), "expert": (1.3, None)}),
+    ),
+    Case(
+        "mmd2",
+        64,
+        64,
+        128,
+        batch=4096,
+        peers=("numpy formula", "torch formula", *EXPERTS),
+        targets=goals({"torch formula": (7, None), "expert": (3, 7)}),
+    ),
+    Case(
+        "mmd2_grad",
+        4000,
+        4000,
+        64,
+        peers=("torch autograd", *EXPERTS),
+        targets=goals({"torch autograd": (8, None), "expert": (2.2, 3)}),
+    ),
+    Case(
+        "kernel_matrix",
+        10_000,
+        10_000,
+        64,
+        peers=("numpy formula", "torch formula", "scikit-learn", "oneDAL", *EXPERTS),
+        targets=goals({"usual": (2.2, None)}),
+    ),
+    Case(
+        "kernel_matmul",
+        20_000,
+        20_000,
+        64,
+        q=32,
+        peers=("torch formula", "KeOps", *EXPERTS),
+        targets=goals({"usual": (2.8, None), "expert": (1.7, 2.5)}),
+    ),
+    Case(
+        "permutation_test",
+        2000,
+        2000,
+        20,
+        q=999,
+        peers=("MMDAgg's method", "numpy formula", *EXPERTS),
+        targets=goals({"MMDAgg's method": (25, None), "expert": (3, 6)}),
+    ),
+    Case("random_features", 200_000, 0, 128, q=1024, peers=FEATURES, targets=goals({"peer": (2, 3)})),
+    Case("features_mean", 1_000_000, 0, 128, q=1024, peers=EXPERTS, targets=goals({"expert": (3, None)})),
+    # -- full: other levels, kernels and operations
+    Case("mmd2", 10_000, 10_000, 64, threads=1, peers=("torch expert",)),
+    Case("mmd2", 10_000, 10_000, 64, level="avx2", peers=("torch expert",)),
+    Case("mmd2", 10_000, 10_000, 64, level="base", peers=("torch expert",)),
     Case("mmd2", 5000, 5000, 64, kernel="matern32", peers=("numpy formula", "torch formula")),
     Case("mmd2", 3000, 3000, 32, kernel="laplacian", peers=("scipy cdist", "torch formula")),
-    Case("kernel_matrix", 8000, 8000, 128, peers=("numpy formula", *TORCH, "scikit-learn")),
-    Case("kernel_matrix", 4000, 4000, 64, "float64", peers=("scipy cdist", "torch tiled", "scikit-learn")),
-    Case("kernel_matmul", 20_000, 20_000, 50, q=40, peers=("numpy blocked", *TORCH)),
-    Case("project", 200_000, 0, 512, q=64, peers=("numpy formula", "torch tiled")),
+    Case("project", 200_000, 0, 512, q=64, peers=("numpy formula", "torch expert")),
     Case("coral", 50_000, 50_000, 256, "float64", peers=("numpy formula", "POT LinearTransport")),
     Case("coral", 50_000, 50_000, 256, peers=("numpy formula", "POT LinearTransport")),
     Case("tca", 2000, 2000, 50, "float64", q=30, peers=("scipy eigh", "scipy eigsh")),
-    Case("permutation_test", 2000, 2000, 64, q=500, peers=("numpy formula", "torch tiled")),
+    # hyppo takes minutes at the size of the target
+    Case("permutation_test", 250, 250, 20, "float64", q=99, peers=("hyppo", "MMDAgg's method", *EXPERTS)),
+    # -- sweep: time against n
+    *(
+        Case(
+            "mmd2", n, n, 64, peers=("numpy formula", "torch formula", "scikit-learn", *EXPERTS), tier="sweep"
+        )
+        for n in (250, 500, 1000, 2000, 4000, 8000)
+    ),
+    Case("mmd2", 16_000, 16_000, 64, peers=EXPERTS, tier="sweep"),
 )
 
 
 @dataclass(frozen=True)
 class Inputs:
-    """Arrays of one case: x (n, d) or (batch, n, d), y likewise, v (m, q) or (d, q), b (q,)."""
+    """Arrays of one case: x (n, d) or (batch, n, d), y likewise, v (m, q) or (d, q), b (q,).
+
+    Random features: v (d, q/2) holds the frequencies of the paired form, and b phases in [0, 2 pi).
+    """
 
     x: np.ndarray[Any, Any]
     y: np.ndarray[Any, Any]
@@ -109,12 +216,15 @@ def _normal(shape: tuple[int, ...], dtype: str, seed: int) -> np.ndarray[Any, An
 def inputs(case: Case) -> Inputs:
     """Two normal samples; the second is moved by 0.05 and stretched by 1.05 on every axis."""
     front = (case.batch,) if case.batch else ()
-    wide = case.d if case.operation == "project" else case.m
+    wide = case.d if case.operation in ONE_SAMPLE else case.m
     x = _normal((*front, case.n, case.d), case.dtype, 0)
     y = _normal((*front, case.m, case.d), case.dtype, 1) * np.asarray(1.05, case.dtype) + np.asarray(
         0.05, case.dtype
     )
     v = _normal((wide, case.q), case.dtype, 2) / np.asarray(np.sqrt(wide), case.dtype)
+    if case.operation in ("random_features", "features_mean"):  # N(0, 2 gamma) with gamma = 1 / (2 d)
+        phases = np.random.default_rng(3).uniform(0, 2 * np.pi, case.q).astype(case.dtype)
+        return Inputs(x, y, v, phases)
     return Inputs(x, y, v, _normal((case.q,), case.dtype, 3))
 
 
@@ -149,22 +259,3 @@ def isthmus_kernel(case: Case) -> Any:
         "laplacian": lambda: im.Laplacian(scale=float(case.d)),
         "matern32": lambda: im.Matern(nu=1.5, scale=root),
     }[case.kernel]()
-
-
-def floor_flops(case: Case) -> float | None:
-    """Multiply-adds, counted twice, of the matrix products that an implementation using symmetry needs.
-
-    None where the case is not bound by a matrix product.
-    """
-    n, m, d, q = case.n, case.m, case.d, case.q
-    halves = n * (n - 1) / 2 + m * (m - 1) / 2
-    if case.kernel == "laplacian" or case.operation == "tca":
-        return None
-    return {
-        "mmd2": 2.0 * d * (n * m + halves) * max(case.batch, 1),
-        "kernel_matrix": 2.0 * d * n * m,
-        "kernel_matmul": 2.0 * (d + q) * n * m,
-        "project": 2.0 * d * q * n,
-        "coral": d * (d + 1.0) * (n + m) + 2.0 * d * d * n,
-        "permutation_test": (d + q) * float(n + m) ** 2,
-    }[case.operation]

@@ -12,7 +12,18 @@ from typing import Any
 
 from isthmus import backends, machine
 
-PACKAGES = ("isthmus", "numpy", "scipy", "scikit-learn", "torch", "POT", "pytest-benchmark")
+PACKAGES = (
+    "isthmus",
+    "numpy",
+    "scipy",
+    "scikit-learn",
+    "scikit-learn-intelex",
+    "torch",
+    "pykeops",
+    "hyppo",
+    "POT",
+    "pytest-benchmark",
+)
 
 
 def cpu_flags() -> list[str]:

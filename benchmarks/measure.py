@@ -10,14 +10,11 @@ from statistics import median
 from time import perf_counter, sleep
 from typing import Any
 
-import numpy as np
-
 from .cases import Case
 
 # Worker threads of BLAS and OpenMP spin for a while after a call; the next contender must not share
 # cores with them.
 SETTLE_SECONDS = 0.03
-FLOOR_SIZE = 1536
 
 
 @contextmanager
@@ -28,7 +25,12 @@ def settings(case: Case, threads: int) -> Iterator[None]:
     from threadpoolctl import threadpool_limits
 
     count = case.threads or threads
-    for name in ("scipy.linalg", "sklearn", "torch"):  # limits reach only libraries that are loaded
+    for name in (
+        "scipy.linalg",
+        "sklearn",
+        "daal4py",
+        "torch",
+    ):  # limits reach only libraries that are loaded
         with suppress(ImportError):
             module = importlib.import_module(name)
             if name == "torch":
@@ -41,36 +43,49 @@ def settings(case: Case, threads: int) -> Iterator[None]:
         yield
 
 
-def matmul_call(dtype: str) -> Callable[[], Any]:
-    """numpy's square matrix product of FLOOR_SIZE rows: the rate that floors are computed from."""
-    a = np.full((FLOOR_SIZE, FLOOR_SIZE), 0.5, dtype)
-    out = np.zeros_like(a)
-    return lambda: np.matmul(a, a, out=out)
+@dataclass(frozen=True)
+class Plan:
+    """Even `rounds` of `repeats` calls each; contenders named in `slow` join the first two rounds, once."""
+
+    rounds: int
+    repeats: int
+    slow: frozenset[str]
 
 
-MATMUL_FLOPS = 2.0 * FLOOR_SIZE**3
+def plan(first_seconds: dict[str, float], budget_seconds: float, rounds: int) -> Plan:
+    """What fits the budget: even rounds, at least two, at most five calls in each.
 
-
-def plan(first_pass_seconds: float, budget_seconds: float, rounds: int) -> tuple[int, int]:
-    """(rounds, calls in a round) that fit the budget: rounds even and at least two, at most five calls."""
-    passes = int(budget_seconds / max(first_pass_seconds, 1e-6))
+    A contender that would take more than half the budget alone is slow; its two calls do not count.
+    """
+    slow = {name for name, seconds in first_seconds.items() if seconds * rounds > 0.5 * budget_seconds}
+    if len(slow) == len(first_seconds):
+        slow.remove(min(slow, key=lambda name: first_seconds[name]))
+    one_pass = sum(seconds for name, seconds in first_seconds.items() if name not in slow)
+    passes = int(budget_seconds / max(one_pass, 1e-6))
     if passes < rounds:
-        return max(2, passes // 2 * 2), 1
-    return rounds, min(5, passes // rounds)
+        return Plan(max(2, passes // 2 * 2), 1, frozenset(slow))
+    return Plan(rounds, min(5, passes // rounds), frozenset(slow))
 
 
-def interleave(calls: dict[str, Callable[[], Any]], rounds: int, repeats: int) -> dict[str, list[float]]:
-    """Seconds of each call, one number a round (the best of `repeats`), in the order A B, B A, A B, ..."""
+def best_of(call: Callable[[], Any], repeats: int) -> float:
+    """Seconds of the fastest of `repeats` calls."""
+    best = float("inf")
+    for _ in range(repeats):
+        start = perf_counter()
+        call()
+        best = min(best, perf_counter() - start)
+    return best
+
+
+def interleave(calls: dict[str, Callable[[], Any]], how: Plan) -> dict[str, list[float]]:
+    """Seconds of each call, one number a round (the best of its repeats), in the order A B, B A, A B, ..."""
     seconds: dict[str, list[float]] = {name: [] for name in calls}
-    for number in range(rounds):
+    for number in range(how.rounds):
         for name in calls if number % 2 == 0 else reversed(calls):
+            if name in how.slow and number >= 2:
+                continue
             sleep(SETTLE_SECONDS)
-            best = float("inf")
-            for _ in range(repeats):
-                start = perf_counter()
-                calls[name]()
-                best = min(best, perf_counter() - start)
-            seconds[name].append(best)
+            seconds[name].append(best_of(calls[name], 1 if name in how.slow else how.repeats))
     return seconds
 
 
@@ -93,6 +108,6 @@ class Ratio:
 
 
 def ratio(peer: list[float], ours: list[float]) -> Ratio:
-    """Ratios of the same round only: neighbours in time share the machine's mood."""
-    values = [p / o for p, o in zip(peer, ours, strict=True)]
+    """Ratios of the same round only: neighbours in time share the machine's mood. Both lists begin at round one."""
+    values = [p / o for p, o in zip(peer, ours, strict=False)]
     return Ratio(median(values), min(values), max(values))

@@ -1,4 +1,4 @@
-"""Peak extra memory of one contender, in a process of its own: `python -m benchmarks.memory NAME THREADS`."""
+"""Peak extra memory of one contender, in a process of its own: `python -m benchmarks.memory CASE NAME THREADS`."""
 
 from __future__ import annotations
 
@@ -11,10 +11,14 @@ from pathlib import Path
 
 from .cases import Case, inputs
 from .measure import settings
-from .peers import prepare
+from .peers import OURS, prepare
 
-CASE = Case("mmd2", 10_000, 10_000, 64)
-NAMES = ("isthmus", "torch tiled", "torch formula")
+# What is asked for in every report: case, contenders.
+ASKED = {
+    Case("mmd2", 10_000, 10_000, 64): (OURS, "torch expert", "torch formula"),
+    Case("kernel_matmul", 20_000, 20_000, 64, q=32): (OURS, "torch expert"),
+    Case("features_mean", 200_000, 0, 128, q=1024): (OURS, "torch expert"),
+}
 
 
 def _status(field: str) -> int:
@@ -24,12 +28,12 @@ def _status(field: str) -> int:
     raise LookupError(field)
 
 
-def peak_extra_bytes(name: str, threads: int, case: Case = CASE) -> int:
+def peak_extra_bytes(case: Case, name: str, threads: int) -> int:
     """Highest memory during a call above what was resident before it; a small call has warmed the library."""
     small = case.shrunk(50)
     with settings(case, threads):
-        prepare(small, name, inputs(small))()
-        call = prepare(case, name, inputs(case))
+        prepare(small, name, inputs(small), threads)()
+        call = prepare(case, name, inputs(case), threads)
         if not Path("/proc/self/clear_refs").exists():
             before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
             call()
@@ -42,10 +46,10 @@ def peak_extra_bytes(name: str, threads: int, case: Case = CASE) -> int:
         return _status("VmHWM") - before
 
 
-def measure(name: str, threads: int) -> int | str:
+def measure(case_id: str, name: str, threads: int) -> int | str:
     """Bytes for one contender, from a fresh process; the last line of its complaint when it fails."""
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
-    command = [sys.executable, "-m", __spec__.name, name, str(threads)]
+    command = [sys.executable, "-m", __spec__.name, case_id, name, str(threads)]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     if done.returncode:
         last = done.stderr.strip().splitlines()[-1]
@@ -54,4 +58,5 @@ def measure(name: str, threads: int) -> int | str:
 
 
 if __name__ == "__main__":
-    print(peak_extra_bytes(sys.argv[1], int(sys.argv[2])))
+    (chosen,) = (case for case in ASKED if case.id == sys.argv[1])
+    print(peak_extra_bytes(chosen, sys.argv[2], int(sys.argv[3])))

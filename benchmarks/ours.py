@@ -7,7 +7,26 @@ from typing import Any
 
 import numpy as np
 
+from .availability import Unavailable
 from .cases import Case, Inputs, gammas, isthmus_kernel
+
+
+def _public(name: str) -> Any:
+    """A name of the package, or that this version lacks it."""
+    import isthmus as im
+
+    try:
+        return getattr(im, name)
+    except AttributeError as absent:
+        raise Unavailable(f"this version of Isthmus has no {name}") from absent
+
+
+def one_bandwidth(case: Case, data: Inputs) -> Callable[[], Any]:
+    """The same samples with the first of the case's bandwidths only: what several bandwidths cost beside one."""
+    import isthmus as im
+
+    kernel = im.RBF(gamma=gammas(case)[0])
+    return lambda: im.mmd2(data.x, data.y, kernel=kernel)
 
 
 def contender(case: Case, data: Inputs) -> Callable[[], Any]:
@@ -18,6 +37,11 @@ def contender(case: Case, data: Inputs) -> Callable[[], Any]:
         case "mmd2":
             kernel = isthmus_kernel(case)
             return lambda: im.mmd2(data.x, data.y, kernel=kernel)
+        case "mmd2_grad":
+            gradient, kernel = _public("mmd2_grad"), isthmus_kernel(case)
+            return lambda: gradient(data.x, data.y, kernel=kernel)
+        case "random_features" | "features_mean":
+            return _features(case, data)
         case "kernel_matrix":
             kernel, out = isthmus_kernel(case), np.zeros((case.n, case.m), case.dtype)
             return lambda: im.kernel_matrix(data.x, data.y, kernel=kernel, out=out)
@@ -38,6 +62,18 @@ def contender(case: Case, data: Inputs) -> Callable[[], Any]:
             kernel = isthmus_kernel(case)
             return lambda: _test(im, case, data, kernel)
     raise ValueError(f"operation is not one of the benchmarks': {case.operation!r}")
+
+
+def _features(case: Case, data: Inputs) -> Callable[[], Any]:
+    kernel = isthmus_kernel(case)
+    features = _public("RandomFourierFeatures")(n_components=case.q, kernel=kernel, random_state=0).fit(
+        data.x
+    )
+    frequencies = np.asarray(features.frequencies_)
+    if case.operation == "features_mean":
+        return lambda: (features.mean(data.x), frequencies, None)
+    out = np.zeros((case.n, case.q), case.dtype)
+    return lambda: (features.transform(data.x, out=out), frequencies, None)
 
 
 def _test(im: Any, case: Case, data: Inputs, kernel: Any) -> tuple[Any, Any, Any]:

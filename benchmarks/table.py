@@ -5,35 +5,69 @@ from __future__ import annotations
 from typing import Any
 
 from .measure import Ratio
+from .peers import NOT_THE_CASE, ROLES
+
+COLUMNS = ("case", "Isthmus, ms", "× floor", "expert", "usual", "target")
 
 
-def _milliseconds(seconds: float) -> str:
+def milliseconds(seconds: float) -> str:
+    """Three digits."""
     value = 1e3 * seconds
     return f"{value:.2f}" if value < 10 else f"{value:.1f}" if value < 100 else f"{value:.0f}"
 
 
-def _row(case: dict[str, Any]) -> str:
-    if case["status"] != "ok":
-        return f"| {case['id']} | {case['status']}: {case['reason']} | | |"
-    against = [
-        f"{name} ({_milliseconds(case['median_seconds'][name])} ms) "
+def _floors(case: dict[str, Any]) -> str:
+    floors = case["floors"]
+    parts = [f"{floors['shape']['median']:.2f}"] if "shape" in floors else []
+    parts += [f"square {floors['square']['median']:.2f}"] if "square" in floors else []
+    parts += [f"fused {100 / floors['fused']['median']:.0f} %"] if "fused" in floors else []
+    return "<br>".join(parts)
+
+
+def _against(case: dict[str, Any], role: str) -> str:
+    lines = [
+        f"{name} ({milliseconds(case['median_seconds'][name])} ms) "
         f"{Ratio(value['median'], value['low'], value['high'])}"
         for name, value in case["ratios"].items()
+        if ROLES.get(name) == role
     ]
-    against += [f"{name}: {reason}" for name, reason in case["skipped"].items()]
-    floor = f"{case['percent_of_floor']:.0f} %" if case["percent_of_floor"] is not None else ""
-    ours = _milliseconds(case["median_seconds"]["isthmus"])
-    return f"| {case['id']} | {ours} | {floor} | {'<br>'.join(against)} |"
+    lines += [f"{name}: {why}" for name, why in case["skipped"].items() if ROLES.get(name) == role]
+    return "<br>".join(lines)
+
+
+def _row(case: dict[str, Any]) -> str:
+    if case["status"] != "ok":
+        return f"| {case['id']} | {case['status']}: {case['reason']} |{' |' * (len(COLUMNS) - 2)}"
+    targets = [verdict["text"] for verdict in case["targets"]]
+    targets += [
+        f"{name}: {milliseconds(case['median_seconds'][name])} ms"
+        for name in NOT_THE_CASE
+        if name in case["ratios"]
+    ]
+    cells = (
+        case["id"],
+        milliseconds(case["median_seconds"]["isthmus"]),
+        _floors(case),
+        _against(case, "expert"),
+        _against(case, "usual"),
+        "<br>".join(targets),
+    )
+    return f"| {' | '.join(cells)} |"
 
 
 def caption(report: dict[str, Any]) -> str:
-    """Machine, level, threads, versions, commit and date in one paragraph."""
+    """Machine, level, threads, rates, versions, commit and date in one paragraph."""
     where = report["environment"]
     versions = ", ".join(f"{name} {number}" for name, number in where["packages"].items() if number)
     level = where["isthmus"]["simd"]
+    rates = [case["fma_flops"] for case in report["cases"] if case.get("fma_flops")]
+    speeds = [f"FMA peak {max(rates) / 1e9:.0f} GF/s"] if rates else []
+    if report.get("stream_bytes_per_second"):
+        speeds.append(f"copy {report['stream_bytes_per_second'] / 1e9:.1f} GB/s")
     busy = " **The machine was busy.**" if where["loaded"] else ""
     return (
-        f"{where['cpu']}, {where['threads']} threads, SIMD level {level}; {versions}; "
+        f"{where['cpu']}, {where['threads']} threads, SIMD level {level}"
+        f"{''.join(f', {speed}' for speed in speeds)}; {versions}; "
         f"commit {where['commit']}, {where['date'][:10]}, `{report['tier']}` tier.{busy}"
     )
 
@@ -43,8 +77,8 @@ def markdown(report: dict[str, Any]) -> str:
     lines = [
         caption(report),
         "",
-        "| case | Isthmus, ms | of the matmul floor | times faster than, [lowest, highest round] |",
-        "|---|---:|---:|---|",
+        f"| {' | '.join(COLUMNS)} |",
+        "|---|---:|---:|---|---|---|",
         *(_row(case) for case in report["cases"]),
     ]
     for case, bytes_of in report["memory"].items():
