@@ -29,7 +29,7 @@ runpy.run_module("benchmarks.worker", run_name="__main__", alter_sys=False)
 
 
 def install_at(where: str) -> tuple[str, str | None]:
-    """(Python, folder for PYTHONPATH or None) of a checkout, of a folder that holds the package, or of a Python."""
+    """(Python, folder for PYTHONPATH or None) of a checkout, a folder that holds the package, or a Python."""
     path = Path(where)
     for folder in (path, path / "python"):
         if (folder / "isthmus" / "__init__.py").is_file():

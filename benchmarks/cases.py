@@ -19,8 +19,8 @@ class Case:
     """One row of the benchmark table.
 
     `n` and `m` are the rows of X and Y, `d` their columns. `batch` > 0 means that many independent pairs of
-    samples. `q` counts columns of V or W, features, components or permutations. `threads` and `level` override what the
-    command line asks for. `peers` are names in `peers.CONTENDERS`.
+    samples. `q` counts columns of V or W, features, components or permutations. `threads` and `level`
+    override what the command line asks for. `peers` are names in `peers.CONTENDERS`.
     """
 
     operation: str
@@ -54,7 +54,7 @@ class Case:
         return replace(smaller, batch=max(self.batch // factor, 2)) if self.batch else smaller
 
 
-# Peers by case: the plain formula or a library call ("usual"), and the best script of a specialist ("expert").
+# Peers: the plain formula or a library call ("usual"), and the best script of a specialist ("expert").
 EXPERTS = ("numpy expert", "torch expert")
 MMD_PEERS = ("numpy formula", "torch formula", "scikit-learn", "oneDAL", *EXPERTS)
 QUICK = ("torch formula", *EXPERTS)

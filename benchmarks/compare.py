@@ -1,4 +1,4 @@
-"""Isthmus and peers, or two installs of it, interleaved: `python -m benchmarks.compare --quick | --full | --sweep`."""
+"""Isthmus and peers, or two installs, in turns: `python -m benchmarks.compare --quick | --full | --sweep`."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument(
         "--against",
         metavar="WHERE",
-        help="compare this install with another in turns: a checkout, a folder that holds isthmus, or a Python",
+        help="another install to take turns with: a checkout, a folder that holds isthmus, or a Python",
     )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the whole report there")
     parser.add_argument(

@@ -1,8 +1,8 @@
 """MMD as a specialist writes it on NumPy or torch: the opponent that counts.
 
-Row tiles that stay in cache, the exponent from one product, powers of two in place of exponentials (half the time),
-symmetric halves, further bandwidths by squaring, memory made beforehand, tile sizes and the sharing of cores tuned
-on the machine. No step overflows where the formula does not.
+Row tiles that stay in cache, the exponent from one product, powers of two in place of exponentials (half the
+time), symmetric halves, further bandwidths by squaring, memory made beforehand, tile sizes and the sharing of
+cores tuned on the machine. No step overflows where the formula does not.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def augmented(z: np.ndarray[Any, Any], gamma: float, mean: Any) -> tuple[Any, An
 
 
 def upper(start: int, stop: int, rows: int, columns: int) -> Iterator[Tile]:
-    """Tiles of the upper half of rows start to stop against themselves; the first of each row of tiles is square."""
+    """Tiles of the upper half of rows start to stop against themselves; the first of each strip is square."""
     for r0 in range(start, stop, rows):
         r1 = min(r0 + rows, stop)
         yield r0, r1, r0, r1
@@ -78,10 +78,10 @@ class Exponent:
         return self._tiles.exp2(self._tiles.matmul(self._left[r0:r1], self._right[c0:c1].T, view))
 
 
-def sized(build: Callable[[Team, int, int, int | None], Call], teams: Sequence[Team]) -> Call:
+def sized(tier: str, build: Callable[[Team, int, int, int | None], Call], teams: Sequence[Team]) -> Call:
     """The call built with the way of sharing and the tile size that are fastest on a part of the rows."""
     choices = [(team, *size) for size in SIZES for team in teams]
-    chosen = tuned(lambda team, rows, columns: build(team, rows, columns, TUNING_ROWS), choices)
+    chosen = tuned(tier, lambda team, rows, columns: build(team, rows, columns, TUNING_ROWS), choices)
     return build(*chosen, None)
 
 
@@ -120,11 +120,11 @@ def mmd2(case: Case, data: Inputs, teams: Sequence[Team]) -> Call:
 
         return run
 
-    return sized(build, teams)
+    return sized(case.tier, build, teams)
 
 
 def _batched_mmd2(case: Case, data: Inputs, teams: Sequence[Team]) -> Call:
-    """Three batched products for each chunk of pairs; exponent completed in place while the chunk is in cache."""
+    """Three batched products for each chunk of pairs; exponent in place while the chunk is in cache."""
     n, m, b = case.n, case.m, case.batch
     (gamma,) = gammas(case)
     scale = gamma * LOG2E
@@ -166,14 +166,14 @@ def _batched_mmd2(case: Case, data: Inputs, teams: Sequence[Team]) -> Call:
 
     sizes = [size for size in (16, 8, 4, 32, 64, 128, 512) if size <= b] or [b]
     choices = [(team, size) for size in sizes for team in teams]
-    return build(*tuned(lambda team, size: build(team, size, 1024), choices))
+    return build(*tuned(case.tier, lambda team, size: build(team, size, 1024), choices))
 
 
 def mmd2_grad(case: Case, data: Inputs, teams: Sequence[Team]) -> Call:
-    """Value and both gradients by hand: each tile multiplies the rows of its columns, its transpose those of its rows.
+    """Value and both gradients by hand: a tile and its transpose multiply the rows of the other side.
 
-    With s_ij = c_ij k_ij over the pooled rows z, the value is the sum of s_ij over i != j, and the gradient in z_i
-    -4 gamma (z_i sum_j s_ij - sum_j s_ij z_j); a column of ones gives the row sums with the same product.
+    With s_ij = c_ij k_ij over the pooled rows z, the value is the sum of s_ij over i != j, and the gradient
+    in z_i is -4 gamma (z_i sum_j s_ij - sum_j s_ij z_j); a column of ones gives the row sums as well.
     """
     (gamma,) = gammas(case)
 
@@ -210,4 +210,4 @@ def mmd2_grad(case: Case, data: Inputs, teams: Sequence[Team]) -> Call:
 
         return run
 
-    return sized(build, teams)
+    return sized(case.tier, build, teams)

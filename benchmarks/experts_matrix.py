@@ -40,7 +40,7 @@ def kernel_matrix(case: Case, data: Inputs, teams: Sequence[Team]) -> Call:
         return run
 
     choices = [(team, rows) for rows in (32, 16, 64, 128, 512) for team in teams]
-    return build(*tuned(build, choices))
+    return build(*tuned(case.tier, build, choices))
 
 
 def kernel_matmul(case: Case, data: Inputs, teams: Sequence[Team]) -> Call:
@@ -70,7 +70,7 @@ def kernel_matmul(case: Case, data: Inputs, teams: Sequence[Team]) -> Call:
 
         return run
 
-    return sized(build, teams)
+    return sized(case.tier, build, teams)
 
 
 def permutation_test(case: Case, data: Inputs, teams: Sequence[Team]) -> Call:
@@ -138,7 +138,7 @@ def permutation_test(case: Case, data: Inputs, teams: Sequence[Team]) -> Call:
         return run
 
     choices = [(team, rows) for rows in (256, 128, 512) for team in teams]
-    return build(*tuned(build, choices))
+    return build(*tuned(case.tier, build, choices))
 
 
 def random_features(case: Case, data: Inputs, teams: Sequence[Team]) -> Call:
@@ -166,7 +166,7 @@ def random_features(case: Case, data: Inputs, teams: Sequence[Team]) -> Call:
 
         return run
 
-    return _row_chunks(build, teams)
+    return _row_chunks(case.tier, build, teams)
 
 
 def features_mean(case: Case, data: Inputs, teams: Sequence[Team]) -> Call:
@@ -195,7 +195,7 @@ def features_mean(case: Case, data: Inputs, teams: Sequence[Team]) -> Call:
 
         return run
 
-    return _row_chunks(build, teams)
+    return _row_chunks(case.tier, build, teams)
 
 
 def project(case: Case, data: Inputs, teams: Sequence[Team]) -> Call:
@@ -205,6 +205,7 @@ def project(case: Case, data: Inputs, teams: Sequence[Team]) -> Call:
 
     def build(team: Team, rows: int, limit: int | None) -> Call:
         tiles = team.tiles
+
         def fill(worker: int, items: Iterable[tuple[int, int]]) -> None:
             for r0, r1 in items:
                 part = tiles.matmul(x[r0:r1], w, out[r0:r1])
@@ -217,10 +218,10 @@ def project(case: Case, data: Inputs, teams: Sequence[Team]) -> Call:
 
         return run
 
-    return _row_chunks(build, teams)
+    return _row_chunks(case.tier, build, teams)
 
 
-def _row_chunks(build: Callable[[Team, int, int | None], Call], teams: Sequence[Team]) -> Call:
+def _row_chunks(tier: str, build: Callable[[Team, int, int | None], Call], teams: Sequence[Team]) -> Call:
     choices = [(team, rows) for rows in (256, 128, 512, 1024, 4096, 64) for team in teams]
-    chosen = tuned(lambda team, rows: build(team, rows, 8 * TUNING_ROWS), choices)
+    chosen = tuned(tier, lambda team, rows: build(team, rows, 8 * TUNING_ROWS), choices)
     return build(*chosen, None)

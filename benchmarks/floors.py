@@ -1,4 +1,4 @@
-"""The time a case cannot go below, from rates measured in the same run: matrix product, vector units, memory."""
+"""The time a case cannot go below, from rates of the same run: matrix product, vector units, memory."""
 
 from __future__ import annotations
 
@@ -99,8 +99,8 @@ def fma_rate(level: str, threads: int) -> float | None:
 def fused_floor(case: Case, level: str, rate: float) -> float | None:
     """Seconds of the fused tile at the measured peak: pairs / lanes x (d + c) vector operations.
 
-    A vector operation takes as long as a fused multiply-add of all lanes, whatever their width, so with `rate`
-    in float32 flops/s the lanes cancel; float64 has half of them.
+    A vector operation takes as long as a fused multiply-add of all lanes, so with `rate` in float32 flops/s
+    the lanes cancel; float64 has half of them.
     """
     epilogue = EPILOGUE.get(level, {}).get(case.dtype)
     if case.operation != "mmd2" or case.kernel not in ("rbf", "rbf5") or epilogue is None:

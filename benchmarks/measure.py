@@ -108,6 +108,6 @@ class Ratio:
 
 
 def ratio(peer: list[float], ours: list[float]) -> Ratio:
-    """Ratios of the same round only: neighbours in time share the machine's mood. Both lists begin at round one."""
+    """Ratios within a round: neighbours in time share the machine's mood. Both lists begin at round one."""
     values = [p / o for p, o in zip(peer, ours, strict=False)]
     return Ratio(median(values), min(values), max(values))

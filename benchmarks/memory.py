@@ -1,4 +1,4 @@
-"""Peak extra memory of one contender, in a process of its own: `python -m benchmarks.memory CASE NAME THREADS`."""
+"""Peak extra memory of a contender, in its own process: `python -m benchmarks.memory CASE NAME THREADS`."""
 
 from __future__ import annotations
 

@@ -82,8 +82,8 @@ def numpy_permutation_test(case: Case, data: Inputs) -> Call:
 def mmdagg_permutation_test(case: Case, data: Inputs) -> Call:
     """Stored kernel matrix and three sign products, in float64: the method of MMDAgg (JMLR 24, 2023).
 
-    With u and w the 0/1 marks of the two groups, the products K u, K w and K (u - w) give the sums within both
-    groups and, by (u - w)' K (u - w) = u'Ku + w'Kw - 2 u'Kw, the sum between them.
+    With u and w the 0/1 marks of the two groups, the products K u, K w and K (u - w) give the sums within
+    both groups and, by (u - w)' K (u - w) = u'Ku + w'Kw - 2 u'Kw, the sum between them.
     """
     n, m = case.n, case.m
     (gamma,) = gammas(case)

@@ -22,7 +22,7 @@ def _public(name: str) -> Any:
 
 
 def one_bandwidth(case: Case, data: Inputs) -> Callable[[], Any]:
-    """The same samples with the first of the case's bandwidths only: what several bandwidths cost beside one."""
+    """The same samples with the first of the case's bandwidths only: what several cost beside one."""
     import isthmus as im
 
     kernel = im.RBF(gamma=gammas(case)[0])

@@ -82,7 +82,7 @@ _WHOLE_MATRICES |= {"scipy cdist": 8}
 
 
 def prepare(case: Case, name: str, data: Inputs, threads: int) -> Call:
-    """The call of contender `name` on `threads` threads; raises Unavailable with the reason where it cannot run."""
+    """The call of contender `name` on `threads` threads; raises Unavailable, with the reason."""
     if case.m and case.operation != "coral":
         room_for(float(_WHOLE_MATRICES.get(name, 0)) * np.dtype(case.dtype).itemsize * case.n * case.m)
     return (

@@ -16,9 +16,9 @@ LEVELS = ("avx512", "amx")
 class Target:
     """`factor` against something of the same run, at one SIMD level.
 
-    `against` is "floor" (matrix product at the operand shapes of the case) or "one bandwidth": at most `factor`
-    times its time; "fused" (the fused floor): at least that part of its speed; "usual", "expert", "peer" (the best
-    of that role, or of both) or a contender's name: at least `factor` times faster.
+    `against` is "floor" (matrix product at the operand shapes of the case) or "one bandwidth": at most
+    `factor` times its time; "fused" (the fused floor): at least that part of its speed; "usual", "expert",
+    "peer" (the best of that role, or of both) or a contender's name: at least `factor` times faster.
     """
 
     against: str

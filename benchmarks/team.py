@@ -1,8 +1,8 @@
 """What the experts share: NumPy or torch behind one set of tile operations, ways to share the cores, tuning.
 
-Cores are shared either by the library inside each operation, or by Python threads that take tiles in turn while
-the library keeps to one thread; torch's tiles may lend their memory to NumPy's functions. Which is fastest depends
-on the machine and the case, so it is tuned as the tile sizes are.
+Cores are shared either by the library inside each operation, or by Python threads that take tiles in turn
+while the library keeps to one thread; torch's tiles may lend their memory to NumPy's functions. Which is
+fastest depends on the machine and the case, so it is tuned as the tile sizes are.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from .availability import library
 
 Call = Callable[[], Any]
 Part = TypeVar("Part")
-TUNING_SECONDS = 3.0  # for one contender of one case
+TUNING_SECONDS = {"quick": 0.4, "full": 3.0, "sweep": 1.0}  # for one contender of one case
 HOPELESS = 1.3  # a call so many times slower than the best so far is not repeated
 
 
@@ -196,8 +196,8 @@ def ways(name: str, threads: int) -> list[Team]:
     return [*shared, Team(TorchTiles(), 1)] if threads > 1 else shared
 
 
-def tuned(build: Callable[..., Call], choices: Iterable[tuple[Any, ...]]) -> tuple[Any, ...]:
-    """The choice whose call ran fastest, of those that could be tried in TUNING_SECONDS; likeliest first."""
+def tuned(tier: str, build: Callable[..., Call], choices: Iterable[tuple[Any, ...]]) -> tuple[Any, ...]:
+    """The choice whose call ran fastest, of those there was time to try; give the likeliest first."""
     fastest, chosen, begin = float("inf"), None, perf_counter()
     for choice in choices:
         call = build(*choice)
@@ -209,7 +209,7 @@ def tuned(build: Callable[..., Call], choices: Iterable[tuple[Any, ...]]) -> tup
                 fastest, chosen = elapsed, choice
             elif elapsed > HOPELESS * fastest:
                 break
-        if perf_counter() - begin > TUNING_SECONDS:
+        if perf_counter() - begin > TUNING_SECONDS[tier]:
             break
     if chosen is None:
         raise ValueError("choices must hold at least one entry")

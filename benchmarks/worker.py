@@ -1,7 +1,7 @@
 """One install of Isthmus that answers questions line by line: prepare a case, time its call, give it up.
 
-Started by `against.py` with the Python of that install. Questions and answers are JSON, one a line; what libraries
-print goes to the error stream.
+Started by `against.py` with the Python of that install. Questions and answers are JSON, one a line; what
+libraries print goes to the error stream.
 """
 
 from __future__ import annotations
