@@ -83,7 +83,7 @@ CASES = (
         10_000,
         10_000,
         64,
-        peers=(*MMD_PEERS, "KeOps"),
+        peers=MMD_PEERS,
         targets=goals({"floor": (0.75, 0.45), "usual": (7, 12), "expert": (1.6, 2.7)}),
     ),
     Case(

@@ -93,7 +93,7 @@ def fma_rate(level: str, threads: int) -> float | None:
     from isthmus import _native
 
     measured = getattr(_native, "fma_rate", None)
-    return None if measured is None else float(measured(level, threads))
+    return None if measured is None else float(measured(level=level, n_threads=threads))
 
 
 def fused_floor(case: Case, level: str, rate: float) -> float | None:

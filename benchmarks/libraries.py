@@ -132,35 +132,41 @@ def _keops_kernel(case: Case, a: Any, b: Any) -> Any:
     return (-gamma * ((rows - columns) ** 2).sum(-1)).exp()
 
 
-def _compiled(call: Call) -> Call:
-    """The call, once it has run: KeOps needs a compiler at run time."""
+def _compile(case: Case, use: Callable[[Any], Any]) -> None:
+    """Compile the reduction that `use` asks of a kernel; KeOps needs a compiler at run time."""
     try:
         with redirect_stdout(sys.stderr):
-            call()
+            use(
+                _keops_kernel(case, np.zeros((2, case.d), case.dtype), np.zeros((case.m, case.d), case.dtype))
+            )
+    except Unavailable:
+        raise
     except Exception as broken:
         raise Unavailable(f"KeOps cannot compile: {broken}") from broken
-    return call
 
 
 def keops_mmd2(case: Case, data: Inputs) -> Call:
     n, m = case.n, case.m
-    kxx, kyy, kxy = (
-        _keops_kernel(case, a, b) for a, b in ((data.x, data.x), (data.y, data.y), (data.x, data.y))
-    )
 
     def total(kernel: Any) -> float:
         return float(np.asarray(kernel.sum(axis=1), np.float64).sum())
+
+    _compile(case, total)
+    kxx, kyy, kxy = (
+        _keops_kernel(case, a, b) for a, b in ((data.x, data.x), (data.y, data.y), (data.x, data.y))
+    )
 
     def run() -> float:
         within = (total(kxx) - n) / (n * (n - 1)) + (total(kyy) - m) / (m * (m - 1))
         return within - 2 * total(kxy) / (n * m)
 
-    return _compiled(run)
+    return run
 
 
 def keops_kernel_matmul(case: Case, data: Inputs) -> Call:
+    _compile(case, lambda kernel: kernel @ data.v)
     kernel = _keops_kernel(case, data.x, data.y)
-    return _compiled(lambda: kernel @ data.v)
+    return lambda: kernel @ data.v
 
 
 def hyppo_permutation_test(case: Case, data: Inputs) -> Call:
