@@ -165,15 +165,16 @@ def features(x: Any, frequencies: Any, phases: Any, count: int) -> Any:
 
 
 def _features_error(case: Case, data: Inputs, result: Any) -> float:
-    values, frequencies, phases = result
+    values, frequencies, phases, *centre = result
+    x = data.x.astype(np.float64) - (centre[0] if centre else 0.0)
     values = np.asarray(values)
     if case.operation == "random_features":
         rows = _spread(SAMPLED_ROWS, case.n)
-        return float(np.max(np.abs(values[rows] - features(data.x[rows], frequencies, phases, case.q))))
+        return float(np.max(np.abs(values[rows] - features(x[rows], frequencies, phases, case.q))))
     columns = _spread(SAMPLED_FREQUENCIES, frequencies.shape[1])
     mean = sum(
         features(part, frequencies[:, columns], phases, case.q).sum(0)
-        for part in np.array_split(data.x, len(data.x) // BLOCK + 1)
+        for part in np.array_split(x, len(x) // BLOCK + 1)
     )
     found = values[np.concatenate([columns, columns + case.q // 2])]
     return float(np.max(np.abs(found - mean / case.n)))

@@ -69,11 +69,12 @@ def _features(case: Case, data: Inputs) -> Callable[[], Any]:
     features = _public("RandomFourierFeatures")(n_components=case.q, kernel=kernel, random_state=0).fit(
         data.x
     )
-    frequencies = np.asarray(features.frequencies_)
+    # What the features are: sines and cosines of (x - mean) @ frequencies.
+    made_of = np.asarray(features.frequencies_), None, np.asarray(features.mean_)
     if case.operation == "features_mean":
-        return lambda: (features.mean(data.x), frequencies, None)
+        return lambda: (features.mean(data.x), *made_of)
     out = np.zeros((case.n, case.q), case.dtype)
-    return lambda: (features.transform(data.x, out=out), frequencies, None)
+    return lambda: (features.transform(data.x, out=out), *made_of)
 
 
 def _test(im: Any, case: Case, data: Inputs, kernel: Any) -> tuple[Any, Any, Any]:
