@@ -131,7 +131,7 @@ struct GradTask {
     double *left_totals, *right_totals;
     T* strip;  // workspace, kGradRows * kGradCols
 };
-constexpr size_t kGradRows = 64, kGradCols = 128;  // at most; slopes formed before they are multiplied
+constexpr size_t kGradRows = 128, kGradCols = 256;  // at most; slopes formed before they are multiplied
 
 // Sums over all rows of one sample (left) with one panel of another (right), formed from the differences of rows:
 // sums (d, cols) += factor sum_i s_ij w_i times (y_j - x_i), or its sign for the city-block distance.
