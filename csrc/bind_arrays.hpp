@@ -32,14 +32,14 @@ inline bool signal_arrived() {
     return PyErr_CheckSignals() != 0;
 }
 
-inline Run run_on(const std::string& level, unsigned n_threads) {
+inline Run run_on(const std::string& level, unsigned n_threads, bool fast = false) {
     const Engines* engines = engines_of(level);
     if (!engines) throw std::runtime_error("this machine has no SIMD level '" + level + "'");
     need(n_threads >= 1 && n_threads <= 1024, "n_threads must be 1 to 1024");
     // Only the main thread runs signal handlers; another one that asks may find the interpreter gone.
     const py::object main_thread = py::module_::import("threading").attr("main_thread")();
     const bool on_main = main_thread.attr("ident").cast<unsigned long>() == PyThread_get_thread_ident();
-    return {engines, n_threads, on_main ? &signal_arrived : nullptr};
+    return {engines, n_threads, on_main ? &signal_arrived : nullptr, fast};
 }
 
 inline KernelSum kernel_sum(const std::vector<TermTuple>& terms) {

@@ -173,24 +173,25 @@ void bind_for(py::module_& m) {
     m.def(
         "kernel_matrix",
         [](const Array<T>& x, const std::optional<Array<T>>& y, const std::vector<TermTuple>& terms, Array<T> out,
-           const std::string& level, unsigned n_threads) {
-            bind_kernel_matrix<T>(x, y ? *y : x, kernel_sum(terms), out, run_on(level, n_threads));
-        },
+           const std::string& level, unsigned n_threads,
+           bool fast) { bind_kernel_matrix<T>(x, y ? *y : x, kernel_sum(terms), out, run_on(level, n_threads, fast)); },
         "x"_a.noconvert(), "y"_a.noconvert().none(true), "terms"_a, "out"_a.noconvert(), py::kw_only(), "level"_a,
-        "n_threads"_a);
+        "n_threads"_a, "fast"_a = false);
     m.def(
         "kernel_matmul",
         [](const Array<T>& x, const std::optional<Array<T>>& y, const Array<T>& v, const std::vector<TermTuple>& terms,
-           bool skip_diagonal, Array<T> out, const std::string& level, unsigned n_threads) {
-            bind_kernel_matmul<T>(x, y ? *y : x, v, kernel_sum(terms), skip_diagonal, out, run_on(level, n_threads));
+           bool skip_diagonal, Array<T> out, const std::string& level, unsigned n_threads, bool fast) {
+            bind_kernel_matmul<T>(x, y ? *y : x, v, kernel_sum(terms), skip_diagonal, out,
+                                  run_on(level, n_threads, fast));
         },
         "x"_a.noconvert(), "y"_a.noconvert().none(true), "v"_a.noconvert(), "terms"_a, "skip_diagonal"_a,
-        "out"_a.noconvert(), py::kw_only(), "level"_a, "n_threads"_a);
+        "out"_a.noconvert(), py::kw_only(), "level"_a, "n_threads"_a, "fast"_a = false);
     m.def(
         "project",
         [](const Array<T>& x, const Array<T>& w, const std::optional<Array<T>>& b, const std::string& activation,
-           Array<T> out, const std::string& level,
-           unsigned n_threads) { bind_project<T>(x, w, b, activation_of(activation), out, run_on(level, n_threads)); },
+           Array<T> out, const std::string& level, unsigned n_threads) {
+            bind_project<T>(x, w, b, activation_of(activation), out, run_on(level, n_threads, false));
+        },
         "x"_a.noconvert(), "w"_a.noconvert(), "b"_a.noconvert().none(true), "activation"_a, "out"_a.noconvert(),
         py::kw_only(), "level"_a, "n_threads"_a);
     m.def(
@@ -265,15 +266,15 @@ PYBIND11_MODULE(_native, m, py::mod_gil_not_used()) {
         "block_sums",
         [](const std::vector<py::object>& stacks, const std::optional<std::vector<py::object>>& weights,
            const Array<std::int64_t>& pairs, const std::vector<TermTuple>& terms, Array<double> sums,
-           Array<double> diagonals, const std::string& level, unsigned n_threads) {
+           Array<double> diagonals, const std::string& level, unsigned n_threads, bool fast) {
             need(!stacks.empty(), "stacks must not be empty");
             const std::vector<py::object> w = weights.value_or(std::vector<py::object>{});
             need(w.empty() || w.size() == stacks.size(), "weights must be as many as stacks");
             const auto bound = is<float>(stacks[0]) ? &bind_block_sums<float> : &bind_block_sums<double>;
-            bound(stacks, w, pairs, kernel_sum(terms), sums, diagonals, run_on(level, n_threads));
+            bound(stacks, w, pairs, kernel_sum(terms), sums, diagonals, run_on(level, n_threads, fast));
         },
         "stacks"_a, "weights"_a.none(true), "pairs"_a.noconvert(), "terms"_a, "sums"_a.noconvert(),
-        "diagonals"_a.noconvert(), py::kw_only(), "level"_a, "n_threads"_a);
+        "diagonals"_a.noconvert(), py::kw_only(), "level"_a, "n_threads"_a, "fast"_a = false);
     bind_for<float>(m);
     bind_for<double>(m);
     bind_grad(m);

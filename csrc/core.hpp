@@ -12,10 +12,12 @@ namespace isthmus {
 
 // How to run: the tile functions of one instruction set, the number of threads (same bits for any), and a question
 // (or null) asked on the calling thread about every 50 ms; when it answers true the operation throws Interrupted.
+// `fast` takes products of two parts a number instead of three where a matrix unit multiplies float32.
 struct Run {
     const Engines* engines;
     unsigned n_threads;
     bool (*interrupted)();
+    bool fast = false;
 };
 
 // One kernel of a weighted sum, parameters in the order of ops.hpp.

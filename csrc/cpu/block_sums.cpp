@@ -210,7 +210,7 @@ void block_sums(const Run& wanted, const std::vector<Block<T>>& given, std::size
     }
     const Run run = for_work(wanted, operations);
     std::fill_n(sums, pairs.size(), 0.0);
-    const std::vector<Pass> passes = passes_of(kernel);
+    const std::vector<Pass> passes = passes_of(run, kernel);
     const bool many = bundles.size() > 2 && largest < kTogether;
     std::vector<std::unique_ptr<GroupSums<T>>> of_worker(many ? run.n_threads : 1);
     for (auto& work : of_worker)

@@ -10,6 +10,9 @@
 #include "project.hpp"
 #include "store.hpp"
 #include "sum.hpp"
+#if defined(__AMX_BF16__) || defined(ISTHMUS_EMULATED_AMX)
+#include "blocks.hpp"
+#endif
 
 namespace isthmus::ISTHMUS_ARCH {
 namespace {
@@ -29,9 +32,10 @@ T spin(size_t steps) noexcept {
 
 template <class T>
 constexpr Engine<T> kEngine = {
-    size_t(kRows),  size_t(kCols<T>), size_t(kLanes<T>), size_t(kWord<T>), pack<T>,   widen_range<T>,
-    add_rows<T>,    sum<T>,           store_matrix<T>,   mirror<T>,        matmul<T>, grad<T>,
-    grad_direct<T>, permuted_sums<T>, project<T>,        fourier<T>,       apply<T>,  spin<T>,
+    size_t(kRows),    size_t(kCols<T>), size_t(kLanes<T>), size_t(kWord<T>), kGroup<T>,
+    panel_size<T>,    pack<T>,          widen_range<T>,    add_rows<T>,      sum<T>,
+    store_matrix<T>,  mirror<T>,        matmul<T>,         grad<T>,          grad_direct<T>,
+    permuted_sums<T>, project<T>,       fourier<T>,        apply<T>,         spin<T>,
 };
 
 }  // namespace

@@ -38,8 +38,11 @@ struct Terms {
     bool even;  // all weights are equal
 };
 
-// Packed rows: panels of `cols` rows, element (row r, dimension k) of a panel at [k * cols + r].
-// Missing rows and dimensions d .. depth - 1 are 0.
+// How a panel holds its rows: element (row r, dimension k) at [k * cols + r], or, where a matrix unit multiplies them,
+// two or three bfloat16 parts of each number in the unit's own order. Without such a unit all forms are Numbers.
+enum class Form : uint8_t { Numbers, TwoParts, ThreeParts };
+
+// Packed rows: panels of `cols` rows. Missing rows and dimensions d .. depth - 1 are 0.
 template <class T>
 struct PackTask {
     const T* rows;
@@ -49,6 +52,7 @@ struct PackTask {
     double scale;          // multiplied next
     T* panels;
     T* norms;  // |packed row|^2 for each row of every panel, or null
+    Form form = Form::Numbers;
 };
 
 // Packed rows of one sample, from its first panel. They serve both sides of a tile.
@@ -56,7 +60,8 @@ template <class T>
 struct Panels {
     const T* rows;
     const T* norms;  // null unless Gram
-    const T* raw;    // the same rows, only multiplied by a power of two; null when no pair needs them
+    const T* raw;    // the same rows, only multiplied by a power of two, as Numbers; null when no pair needs them
+    Form form = Form::Numbers;
 };
 
 // The Gram trick loses digits where two long rows are near each other. A pair with guard * (|x|^2 + |y|^2) > 1 + u gets
@@ -105,7 +110,7 @@ struct MatmulTask {
     size_t v_rows, v_panels, n_out;
     bool skip_diagonal;
     double* sums;  // workspace, kMatmulTiles * rows * v_panels * cols
-    T* strip;      // workspace, rows * max(kMatmulDepth, cols)
+    T* strip;      // workspace, group * rows * max(kMatmulDepth, cols)
     T* out;        // its first element
     size_t out_stride;
     bool add;
@@ -213,6 +218,8 @@ template <class T>
 struct Engine {
     size_t rows, cols, lanes;  // of one tile, of one pack
     size_t word;               // rows in one word of assignments, a multiple of cols
+    size_t group;              // left tiles made together: a task that starts with the first of them wastes nothing
+    size_t (*panel_size)(Form, size_t d) noexcept;  // in T
     void (*pack)(const PackTask<T>&) noexcept;
     // Widens low .. high to hold all values; false, and nothing of use, when one is NaN or infinite.
     bool (*widen_range)(const T* rows, ptrdiff_t stride, size_t count, size_t d, T* low, T* high) noexcept;

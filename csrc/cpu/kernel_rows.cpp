@@ -27,7 +27,7 @@ template <class T, class Consume>
 void for_each_pass(const Run& run, Rows<T> x, Rows<T> y, std::size_t d, const KernelSum& kernel, Consume consume) {
     const bool same = x.data == y.data && x.stride == y.stride && x.count == y.count;
     bool add = false;
-    for (const Pass& pass : passes_of(kernel)) {
+    for (const Pass& pass : passes_of(run, kernel)) {
         std::vector<double> mean(d);
         if (pass.gram()) mean_of<T>(run, {y}, d, mean.data());
         std::vector<Sample<T>> samples{{x, mean.data(), 0}};
@@ -110,9 +110,10 @@ void kernel_matmul(const Run& wanted, Rows<T> x, Rows<T> y, std::size_t d, const
     const Buffer<T> v_packed = pack_columns(run, v, y.count, v_rows, n_columns);
     const std::size_t n_left = panels_in(x.count, engine.rows), n_right = panels_in(y.count, engine.cols);
     // Fewer left tiles in a task when there are few: each row's sum is the same in any grouping.
-    const std::size_t task_tiles = std::clamp<std::size_t>(n_left / 16, 1, kMatmulTiles);
+    const std::size_t task_tiles =
+        std::clamp<std::size_t>(n_left / 16 / engine.group * engine.group, engine.group, kMatmulTiles);
     const std::size_t sums_size = task_tiles * engine.rows * v_panels * engine.cols;
-    const std::size_t strip_size = engine.rows * std::max(kMatmulDepth, engine.cols);
+    const std::size_t strip_size = engine.group * engine.rows * std::max(kMatmulDepth, engine.cols);
     const Buffer<double> sums(sums_size * run.n_threads);
     const Buffer<T> strips(strip_size * run.n_threads);
     // Right panels in a slice, in whole steps of the accumulation; depends on y and v alone, as a row's bits must.

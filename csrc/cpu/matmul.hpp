@@ -46,14 +46,19 @@ void matmul(const MatmulTask<T>& t) noexcept {
         const size_t panels =
             t.tiles.right_end - right < kMatmulPanels<T> ? t.tiles.right_end - right : kMatmulPanels<T>;
         const size_t col = right * kCols<T>, depth = panels * kCols<T>;
-        for (size_t i = 0; i < n_left; ++i) {
+        for (size_t left = t.tiles.left_begin; left < t.tiles.left_end; left += kGroup<T>) {
             Tiles<T> tiles = t.tiles;
-            tiles.left_begin += i, tiles.left_end = tiles.left_begin + 1;
+            tiles.left_begin = left;
+            if (tiles.left_end > left + kGroup<T>) tiles.left_end = left + kGroup<T>;
             tiles.right_begin = right, tiles.right_end = right + panels;
-            const size_t row = tiles.left_begin * kRows;
-            store_matrix<T>({tiles, row + kRows, col + depth, row, col, t.strip, kStrip<T>, false});
-            if (t.skip_diagonal) zero_diagonal(t.strip, row, col, depth);
-            multiply(t.strip, depth, t.v + col * kCols<T>, t.v_rows, t.v_panels, t.sums + i * kRows * row_sums);
+            const size_t row0 = left * kRows, end = tiles.left_end * kRows;
+            store_matrix<T>({tiles, end, col + depth, row0, col, t.strip, kStrip<T>, false});
+            for (size_t row = row0; row < end; row += kRows) {
+                T* strip = t.strip + (row - row0) * kStrip<T>;
+                if (t.skip_diagonal) zero_diagonal(strip, row, col, depth);
+                multiply(strip, depth, t.v + col * kCols<T>, t.v_rows, t.v_panels,
+                         t.sums + (row - t.tiles.left_begin * kRows) * row_sums);
+            }
         }
     }
     const size_t row0 = t.tiles.left_begin * kRows;

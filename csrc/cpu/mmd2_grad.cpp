@@ -325,7 +325,8 @@ void mmd2_grad(const Run& wanted, const std::vector<TwoSamples<T>>& items, std::
         largest = std::max(largest, cost);
     }
     const Run run = for_work(wanted, operations);
-    const std::vector<Pass> passes = passes_of(kernel);
+    std::vector<Pass> passes = passes_of(run, kernel);
+    for (Pass& pass : passes) pass.form = Form::Numbers;  // packed rows are multiplied with the slopes
     const SelfKernel self = self_kernel(run, kernel);
     const bool many = items.size() > 1 && largest < kOnePerTask;
     std::vector<std::unique_ptr<Gradients<T>>> of_worker(many ? run.n_threads : 1);

@@ -75,6 +75,17 @@ ISTHMUS_FN void scale_row(const PackTask<T>& t, const T* x, size_t k0, size_t co
     }
 }
 
+// Dimensions k0 to k0 + kPackDepth - 1 of the rows that are present. What lies beyond d is 0.
+template <class T>
+ISTHMUS_FN void read_block(const PackTask<T>& t, size_t first, size_t present, size_t k0, T (*block)[kPackDepth]) {
+    const size_t filled = k0 >= t.d ? 0 : (t.d - k0 < kPackDepth ? t.d - k0 : kPackDepth);
+    for (size_t r = 0; r < present; ++r) {
+        const T* x = t.rows + ptrdiff_t(first + r) * t.stride + ptrdiff_t(k0) * t.step;
+        if (filled < kPackDepth) memset(block[r], 0, sizeof(block[r]));
+        scale_row(t, x, k0, filled, block[r]);
+    }
+}
+
 template <class T>
 void pack_panel(const PackTask<T>& t, size_t first, T* panel, T* norms) noexcept {
     constexpr size_t kWidth = size_t(kCols<T>), kSquare = kSquareOf<T>;
@@ -85,12 +96,7 @@ void pack_panel(const PackTask<T>& t, size_t first, T* panel, T* norms) noexcept
     const size_t present = t.count - first < kWidth ? t.count - first : kWidth;
     for (size_t k0 = 0; k0 < t.depth; k0 += kPackDepth) {
         const size_t depth = t.depth - k0 < kPackDepth ? t.depth - k0 : kPackDepth;
-        const size_t filled = k0 >= t.d ? 0 : (t.d - k0 < depth ? t.d - k0 : depth);
-        for (size_t r = 0; r < present; ++r) {
-            const T* x = t.rows + ptrdiff_t(first + r) * t.stride + ptrdiff_t(k0) * t.step;
-            if (filled < kPackDepth) memset(block[r], 0, sizeof(block[r]));
-            scale_row(t, x, k0, filled, block[r]);
-        }
+        read_block(t, first, present, k0, block);
         T* out = panel + k0 * kWidth;
         T* turned = depth == kPackDepth ? out : columns[0];
         for (size_t r = 0; r < kWidth; r += kSquare)
@@ -110,7 +116,21 @@ void pack_panel(const PackTask<T>& t, size_t first, T* panel, T* norms) noexcept
 }
 
 template <class T>
+void pack_parts(const PackTask<T>& t) noexcept;  // parts.hpp
+template <class T>
+size_t parts_size(Form form, size_t d) noexcept;
+
+template <class T>
+size_t panel_size(Form form, size_t d) noexcept {
+    if constexpr (kHasUnit<T>)
+        if (form != Form::Numbers) return parts_size<T>(form, d);
+    return size_t(kCols<T>) * d;
+}
+
+template <class T>
 void pack(const PackTask<T>& t) noexcept {
+    if constexpr (kHasUnit<T>)
+        if (t.form != Form::Numbers) return pack_parts(t);
     for (size_t first = 0; first < t.count; first += size_t(kCols<T>))
         pack_panel(t, first, t.panels + first * t.depth, t.norms ? t.norms + first : nullptr);
 }

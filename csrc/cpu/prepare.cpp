@@ -78,10 +78,18 @@ std::vector<RbfChain> chains_of(std::vector<Term> terms) {
     return chains;
 }
 
+// Products of rows may go to a matrix unit.
+Form form_of(const Run& run, Pairing pairing) {
+    if (pairing != Pairing::Gram && pairing != Pairing::Dot) return Form::Numbers;
+    const bool has_unit = run.engines->f32.group > 1;
+    return run.fast && has_unit ? Form::TwoParts : Form::ThreeParts;
+}
+
 // The pass takes the largest input scale, so that a lone kernel needs no factor and other factors are below 1.
 // Rows whose differences are formed are only multiplied by a power of two: exact.
-Pass make_pass(const KernelSum& kernel, host::Input input) {
-    Pass pass{pairing_of(input), 0.0, 0.0, {}, {}};
+Pass make_pass(const Run& run, const KernelSum& kernel, host::Input input) {
+    const Pairing pairing = pairing_of(input);
+    Pass pass{pairing, form_of(run, pairing), 0.0, 0.0, {}, {}};
     double weights = 0;
     for (const KernelTerm& t : kernel)
         if (facts(t.kernel).input == input) {
@@ -114,11 +122,11 @@ const std::vector<KernelName>& kernel_names() {
     return names;
 }
 
-std::vector<Pass> passes_of(const KernelSum& kernel) {
+std::vector<Pass> passes_of(const Run& run, const KernelSum& kernel) {
     std::vector<Pass> passes;
     for (host::Input input :
          {host::Input::Distance, host::Input::SharpDistance, host::Input::CityBlock, host::Input::Dot}) {
-        Pass pass = make_pass(kernel, input);
+        Pass pass = make_pass(run, kernel, input);
         if (!pass.terms.empty()) passes.push_back(std::move(pass));
     }
     return passes;
@@ -266,23 +274,24 @@ namespace {
 
 // Packs every sample by pieces; `norms` may be null.
 template <class T>
-void pack_into(const Run& run, const std::vector<Sample<T>>& samples, std::size_t d, double scale, T* panels, T* norms,
-               bool centred) {
+void pack_into(const Run& run, const std::vector<Sample<T>>& samples, std::size_t d, double scale, Form form, T* panels,
+               T* norms, bool centred) {
     struct Piece {
         std::size_t sample, first, count;
     };
     const Engine<T>& engine = engine_of<T>(run);
     const std::size_t width = engine.cols, step = width * std::max<std::size_t>(1, (1u << 16) / (width * d));
+    const std::size_t panel_size = engine.panel_size(form, d);
     std::vector<Piece> pieces;
     for (std::size_t s = 0; s < samples.size(); ++s)
         for (std::size_t first = 0; first < samples[s].rows.count; first += step)
             pieces.push_back({s, first, std::min(step, samples[s].rows.count - first)});
     run_tasks(pieces.size(), run.n_threads, run.interrupted, [&](std::size_t i, unsigned) {
         const Sample<T>& sample = samples[pieces[i].sample];
-        const std::size_t row = sample.panel * width + pieces[i].first;
+        const std::size_t panel = sample.panel + pieces[i].first / width;
         engine.pack({sample.rows.data + std::ptrdiff_t(pieces[i].first) * sample.rows.stride, sample.rows.stride, 1,
-                     pieces[i].count, d, d, centred ? sample.centre : nullptr, scale, panels + row * d,
-                     norms ? norms + row : nullptr});
+                     pieces[i].count, d, d, centred ? sample.centre : nullptr, scale, panels + panel * panel_size,
+                     norms ? norms + panel * width : nullptr, form});
     });
 }
 
@@ -295,7 +304,9 @@ void watch_near_pairs(const Run& run, const std::vector<Sample<T>>& samples, con
     constexpr double kMargin = 0.999, kLargest = std::is_same_v<T, float> ? 1e37 : 1e300;
     const double growth =
         4.0 + 1.5 * std::sqrt(double(packed.d));  // of the rounding error, measured on near pairs of long rows
-    const double guard = kRounding * growth * pass.sensitivity / kPromise;
+    constexpr double kFastRounding = 0x1p-16, kFastPromise = 8e-5;  // of two parts a number
+    const bool fast = std::is_same_v<T, float> && pass.form == Form::TwoParts;
+    const double guard = (fast ? kFastRounding / kFastPromise : kRounding * growth / kPromise) * pass.sensitivity;
     T reach = 0;
     for (std::size_t i = 0; i < packed.n_panels * packed.width; ++i) reach = std::max(reach, packed.norms[i]);
     const double norms = 2 * double(reach);
@@ -303,7 +314,8 @@ void watch_near_pairs(const Run& run, const std::vector<Sample<T>>& samples, con
     packed.has_raw = guard * norms >= kMargin;
     if (!packed.has_raw) return;
     packed.raw.fit(packed.n_panels * packed.width * packed.d);
-    pack_into(run, samples, packed.d, pass.raw_scale(), packed.raw.data(), static_cast<T*>(nullptr), false);
+    pack_into(run, samples, packed.d, pass.raw_scale(), Form::Numbers, packed.raw.data(), static_cast<T*>(nullptr),
+              false);
 }
 
 }  // namespace
@@ -316,12 +328,14 @@ void pack_samples(const Run& run, const std::vector<Sample<T>>& samples, std::si
     packed.n_panels = 0;
     for (const Sample<T>& s : samples)
         packed.n_panels = std::max(packed.n_panels, s.panel + panels_in(s.rows.count, packed.width));
-    packed.rows.fit(packed.n_panels * packed.width * d);
+    packed.form = pass.form;
+    packed.panel_size = engine_of<T>(run).panel_size(pass.form, d);
+    packed.rows.fit(packed.n_panels * packed.panel_size);
     packed.has_norms = pass.gram();
     packed.has_raw = false;
     if (packed.has_norms) packed.norms.fit(packed.n_panels * packed.width);
-    pack_into(run, samples, d, pass.scale, packed.rows.data(), packed.has_norms ? packed.norms.data() : nullptr,
-              pass.gram());
+    pack_into(run, samples, d, pass.scale, pass.form, packed.rows.data(),
+              packed.has_norms ? packed.norms.data() : nullptr, pass.gram());
     if (pass.gram()) watch_near_pairs(run, samples, pass, packed);
 }
 
@@ -330,8 +344,8 @@ TaskShape task_shape(const Engine<T>& engine, std::size_t d) {
     constexpr std::size_t kCacheBytes = 1u << 18;
     constexpr double kTaskCost = 1 << 19;  // vector operations, 100 to 200 microseconds
     const std::size_t right = std::clamp<std::size_t>(kCacheBytes / (engine.cols * d * sizeof(T)), 1, 64);
-    const double cost = tile_cost(engine, d) * double(right);
-    return {std::max<std::size_t>(1, std::size_t(kTaskCost / cost)), right};
+    const double cost = tile_cost(engine, d) * double(engine.group * right);
+    return {std::max<std::size_t>(1, std::size_t(kTaskCost / cost)) * engine.group, right};
 }
 
 #define ISTHMUS_X(T)                                                                                                   \

@@ -50,6 +50,7 @@ inline Run for_work(Run run, double operations) {
 // The terms of a kernel that share one kind of tile, and how rows are packed for them.
 struct Pass {
     Pairing pairing;
+    Form form;           // of the rows
     double scale;        // rows are multiplied by it
     double sensitivity;  // Gram: bounds |value'(u)| (1 + u) of the weighted sum
     std::vector<Term> terms;
@@ -60,7 +61,7 @@ struct Pass {
     double raw_scale() const;  // the power of two next below `scale`
 };
 
-std::vector<Pass> passes_of(const KernelSum& kernel);
+std::vector<Pass> passes_of(const Run& run, const KernelSum& kernel);
 
 // Terms whose u is <x, x> in float64: the values k(x, x) of the whole sum.
 struct SelfKernel {
@@ -90,14 +91,16 @@ struct Sample {
 template <class T>
 struct Packed {
     std::size_t width = 0, n_panels = 0, d = 0;  // width: rows of a panel
+    Form form = Form::Numbers;
+    std::size_t panel_size = 0;
     Buffer<T> rows, norms, raw;
     bool has_norms = false, has_raw = false;
     Guard guard = {};
 
     // From the first panel of a sample.
     Panels<T> panels(std::size_t first) const {
-        return {rows.data() + first * width * d, has_norms ? norms.data() + first * width : nullptr,
-                has_raw ? raw.data() + first * width * d : nullptr};
+        return {rows.data() + first * panel_size, has_norms ? norms.data() + first * width : nullptr,
+                has_raw ? raw.data() + first * width * d : nullptr, form};
     }
 };
 

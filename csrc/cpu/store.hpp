@@ -22,7 +22,12 @@ void store_values(const T* value, const Place<T>& p, const StoreTask<T>& t) noex
 }
 
 template <class T>
+void store_blocks(const StoreTask<T>& t) noexcept;  // blocks.hpp
+
+template <class T>
 void store_matrix(const StoreTask<T>& t) noexcept {
+    if constexpr (kHasUnit<T>)
+        if (t.tiles.left.form != Form::Numbers) return store_blocks(t);
     const auto sweep = [&](auto in_registers) {
         for (size_t left = t.tiles.left_begin; left < t.tiles.left_end; ++left)
             for (size_t right = t.tiles.right_begin; right < t.tiles.right_end; ++right) {

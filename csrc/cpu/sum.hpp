@@ -56,7 +56,12 @@ double add_values(const T* value, const SumTask<T>& t, const Place<T>& p) noexce
 }
 
 template <class T>
+double sum_blocks(const SumTask<T>& t) noexcept;  // blocks.hpp
+
+template <class T>
 double sum(const SumTask<T>& t) noexcept {
+    if constexpr (kHasUnit<T>)
+        if (t.tiles.left.form != Form::Numbers) return sum_blocks(t);
     double lanes[kLanes<T>] = {};
     double rest = 0;
     const auto sweep = [&](auto in_registers) {

@@ -20,6 +20,18 @@ constexpr int kRows = 4, kPacks = 2;  // 8 of 16
 template <class T>
 constexpr int kCols = kPacks * kLanes<T>;
 
+// Whether a matrix unit multiplies rows of this type. It takes them as parts and makes all left tiles of a panel at
+// once.
+#if defined(__AMX_BF16__) || defined(ISTHMUS_EMULATED_AMX)
+template <class T>
+constexpr bool kHasUnit = sizeof(T) == 4;
+#else
+template <class T>
+constexpr bool kHasUnit = false;
+#endif
+template <class T>
+constexpr size_t kGroup = kHasUnit<T> ? size_t(kCols<T> / kRows) : 1;
+
 template <class T>
 struct Tile {
     Pack<T> at[kRows][kPacks];

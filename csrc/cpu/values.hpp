@@ -185,18 +185,28 @@ void mend_near_pairs(const Place<T>& p, const Guard& g, T* u) noexcept {
         }
 }
 
+// u (kRows, kCols) of one tile from the matrix unit; blocks.hpp.
+template <class T>
+void tile_of_block(const Tiles<T>& t, const Place<T>& p, T* u) noexcept;
+
+// u (kRows, kCols).
+template <class T>
+void tile_input(const Tiles<T>& t, const Place<T>& p, T* u) noexcept {
+    if constexpr (kHasUnit<T>)
+        if (t.left.form != Form::Numbers) return tile_of_block(t, p, u);
+    switch (t.terms.pairing) {
+        case Pairing::Gram: return write_tile<Pairing::Gram>(p, u);
+        case Pairing::Difference: return write_tile<Pairing::Difference>(p, u);
+        case Pairing::CityBlock: return write_tile<Pairing::CityBlock>(p, u);
+        case Pairing::Dot: return write_tile<Pairing::Dot>(p, u);
+    }
+}
+
 // value (kRows, kCols) = sum of the terms.
 template <class T>
 void tile_values(const Tiles<T>& t, const Place<T>& p, T* u, T* value) noexcept {
-    switch (t.terms.pairing) {
-        case Pairing::Gram:
-            write_tile<Pairing::Gram>(p, u);
-            if (p.left_raw) mend_near_pairs(p, t.guard, u);
-            break;
-        case Pairing::Difference: write_tile<Pairing::Difference>(p, u); break;
-        case Pairing::CityBlock: write_tile<Pairing::CityBlock>(p, u); break;
-        case Pairing::Dot: write_tile<Pairing::Dot>(p, u); break;
-    }
+    tile_input(t, p, u);
+    if (t.terms.pairing == Pairing::Gram && p.left_raw) mend_near_pairs(p, t.guard, u);
     apply(t.terms, u, value, kTile<T>);
 }
 

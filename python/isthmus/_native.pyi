@@ -24,9 +24,17 @@ def block_sums(
     *,
     level: str,
     n_threads: int,
+    fast: bool = False,
 ) -> None: ...
 def kernel_matrix(
-    x: _Array, y: _Array | None, terms: Sequence[_Term], out: _Array, *, level: str, n_threads: int
+    x: _Array,
+    y: _Array | None,
+    terms: Sequence[_Term],
+    out: _Array,
+    *,
+    level: str,
+    n_threads: int,
+    fast: bool = False,
 ) -> None: ...
 def kernel_matmul(
     x: _Array,
@@ -38,6 +46,7 @@ def kernel_matmul(
     *,
     level: str,
     n_threads: int,
+    fast: bool = False,
 ) -> None: ...
 def mmd2_grad(
     x: _Array,
