@@ -15,7 +15,7 @@ from isthmus import backends, reference
 # Around every vector width: 4, 8, 16 and 32 lanes.
 SIZES = (1, 2, 3, 7, 8, 9, 15, 16, 17, 31, 33, 64, 65)
 DTYPES = ("float32", "float64")
-LEVELS = ("base", "avx2", "avx512", "neon")
+LEVELS = ("base", "avx2", "avx512", "amx", "neon")
 THREADS = (1, 2, 3, 7)
 
 # One of each formula, a mean of several, a sum over all three inputs.
@@ -53,6 +53,8 @@ class Tolerance:
 TOLERANCES = {
     "float32": Tolerance(kernel=5e-6, mmd=1e-7, gradient=5e-6),
     "float64": Tolerance(kernel=1e-13, mmd=1e-14, gradient=1e-13),
+    # float32 with config(precision="fast"); gradients have no faster path
+    "fast": Tolerance(kernel=1e-4, mmd=1e-6, gradient=5e-6),
 }
 
 

@@ -31,6 +31,10 @@ OPERATIONS = (
     *("kernel_matmul", "kernel_matrix", "mmd2_grad", "permuted_sums", "project"),
 )
 
+# Levels that multiply float32 rows as parts, and the kernels that need no such products.
+_SPLIT_LEVELS = ("amx",)
+_FROM_DIFFERENCES = ("energy", "exponential", "laplacian")
+
 # (operation, kind of device): the implementations, best first.
 _TABLE = {(operation, "cpu"): ("native", "reference") for operation in OPERATIONS} | {
     (operation, "cuda"): ("reference",) for operation in OPERATIONS
@@ -108,6 +112,7 @@ def kernel_matrix(x: Any, y: Any, kernel: Kernel, out: Any, where: Home) -> None
         x,
         native=lambda module, how: module.kernel_matrix(x, y, list(kernel.terms()), out, **how),
         formula=lambda xp: reference.kernel_matrix(x, y, kernel, out, xp),
+        kernel=kernel,
     )
 
 
@@ -121,6 +126,7 @@ def kernel_matmul(x: Any, y: Any, v: Any, kernel: Kernel, skip_diagonal: bool, o
             x, y, v, list(kernel.terms()), skip_diagonal, out, **how
         ),
         formula=lambda xp: reference.kernel_matmul(x, y, v, kernel, skip_diagonal, out, xp),
+        kernel=kernel,
     )
 
 
@@ -181,6 +187,7 @@ def block_sums(
             list(stacks), given, pairs, list(kernel.terms()), sums, diagonals, **how
         ),
         formula=lambda xp: reference.block_sums(stacks, given, pairs, kernel, sums, diagonals, xp),
+        kernel=kernel,
     )
     return sums, diagonals
 
@@ -292,23 +299,34 @@ def _run(
     *,
     native: Callable[[ModuleType, dict[str, Any]], None],
     formula: Callable[[Any], None],
+    kernel: Kernel | None = None,
 ) -> None:
-    """Let the best implementation compute, and remember which one it was."""
+    """Let the best implementation compute, and remember which one it was.
+
+    With a kernel, `native` takes "fast" too.
+    """
     backend, notes = _choose(operation, where)
-    if settings().precision == "fast":
+    dtype = arrays.dtype_of(x).name
+    level, n_threads = (simd_level(), _threads()) if backend == "native" else (None, 1)
+    wants_fast = settings().precision == "fast"
+    fast = wants_fast and level in _SPLIT_LEVELS and dtype == "float32" and _multiplies_rows(kernel)
+    if fast:
+        notes.append("precision='fast': products of two bfloat16 parts of each number")
+    elif wants_fast:
         notes.append(f"precision='fast': {backend} has no faster path on {where.device}, so none was taken")
-    level, n_threads = None, 1
     if backend == "native":
         module, _ = _load_native()
         assert module is not None
-        level, n_threads = simd_level(), _threads()
-        native(module, {"level": level, "n_threads": n_threads})
+        native(module, {"level": level, "n_threads": n_threads} | ({"fast": True} if fast else {}))
     else:
         # Distances beyond the largest float64 are infinite, which kernels map to their limit.
         with np.errstate(over="ignore"):
             formula(where.xp)
-    dtype = arrays.dtype_of(x).name
     _LAST.set(Explanation(operation, backend, where.device, level, n_threads, dtype, tuple(notes)))
+
+
+def _multiplies_rows(kernel: Kernel | None) -> bool:
+    return kernel is not None and any(name not in _FROM_DIFFERENCES for name, *_ in kernel.terms())
 
 
 def _choose(operation: str, where: Home) -> tuple[str, list[str]]:
