@@ -5,6 +5,6 @@
 #define ISTHMUS_ARCH cuda
 #define ISTHMUS_FN __host__ __device__ __forceinline__
 #else
-// ISTHMUS_ARCH comes from the build: base, avx2, avx512 or neon, the name of the unit's namespace.
+// ISTHMUS_ARCH comes from the build: base, avx2, avx512, amx or neon, the name of the unit's namespace.
 #define ISTHMUS_FN inline __attribute__((always_inline))
 #endif

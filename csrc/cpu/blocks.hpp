@@ -10,15 +10,15 @@ namespace isthmus::ISTHMUS_ARCH {
 namespace {
 
 // A block of some Tiles; `at` is its first row and column. Rows `first` to `last` - 1 are asked for, in whole tiles.
-struct Block {
+struct UnitBlock {
     Place<float> at;
     const float* dots;
     size_t first, last;
 };
 
 template <Form kForm>
-ISTHMUS_FN Block block_at(const Tiles<float>& t, size_t left_panel, size_t right_panel, const float* dots) {
-    Block b{place(t, left_panel * kGroup<float>, right_panel), dots, 0, size_t(kCols<float>)};
+ISTHMUS_FN UnitBlock block_at(const Tiles<float>& t, size_t left_panel, size_t right_panel, const float* dots) {
+    UnitBlock b{place(t, left_panel * kGroup<float>, right_panel), dots, 0, size_t(kCols<float>)};
     b.at.left = t.left.rows + left_panel * split_size<kForm>(t.d);
     b.at.right = t.right.rows + right_panel * split_size<kForm>(t.d);
     const size_t begin = t.left_begin * kRows, end = t.left_end * kRows;
@@ -29,18 +29,18 @@ ISTHMUS_FN Block block_at(const Tiles<float>& t, size_t left_panel, size_t right
 
 // u of pack c of row r.
 template <Pairing kPairing>
-ISTHMUS_FN F32 block_u(const Block& b, size_t r, size_t c) {
+ISTHMUS_FN F32 block_u(const UnitBlock& b, size_t r, size_t c) {
     return finish<kPairing, float>(dots_at(b.dots, r, c), b.at.left_norms, b.at.right_norms, int(r), int(c));
 }
 
 // The tile that starts at row r of the block: its u, and its place.
 template <Pairing kPairing>
-ISTHMUS_FN Tile<float> tile_at(const Block& b, size_t r) {
+ISTHMUS_FN Tile<float> tile_at(const UnitBlock& b, size_t r) {
     Tile<float> tile;
     each_pack([&](int i, int c) { tile.at[i][c] = block_u<kPairing>(b, r + size_t(i), size_t(c)); });
     return tile;
 }
-ISTHMUS_FN Place<float> place_at(const Tiles<float>& t, const Block& b, size_t r) {
+ISTHMUS_FN Place<float> place_at(const Tiles<float>& t, const UnitBlock& b, size_t r) {
     return place(t, (b.at.row + r) / size_t(kRows), b.at.col / size_t(kCols<float>));
 }
 
@@ -52,7 +52,7 @@ ISTHMUS_FN void each_block(const Tiles<float>& t, Wanted wanted, ByRows by_rows,
     const size_t rows_between = (size_t(kCols<float>) + 3 * steps - 1) / (3 * steps);
     alignas(64) float dots[2][kBlock];
     size_t turn = 0, next = 0;  // row `next` of the block before
-    Block before{};
+    UnitBlock before{};
     const auto work_until = [&](size_t end) {
         if (next < end) rows(before, next, end);
         next = end;
@@ -60,7 +60,7 @@ ISTHMUS_FN void each_block(const Tiles<float>& t, Wanted wanted, ByRows by_rows,
     TileUnit unit;
     for (size_t left = t.left_begin / kGroup<float>; left * kGroup<float> < t.left_end; ++left)
         for (size_t right = t.right_begin; right < t.right_end; ++right) {
-            const Block block = block_at<kForm>(t, left, right, dots[turn]);
+            const UnitBlock block = block_at<kForm>(t, left, right, dots[turn]);
             if (!wanted(block)) continue;
             multiply_panels<kForm>(unit, block.at.left, block.at.right, steps, dots[turn], [&] {
                 work_until(before.last - next < rows_between ? before.last : next + rows_between);
@@ -79,7 +79,7 @@ ISTHMUS_FN void each_block(const Tiles<float>& t, Wanted wanted, ByRows by_rows,
 
 // Calls f(place, values) for the tiles of a block that are asked for.
 template <Pairing kPairing, class F>
-ISTHMUS_FN void each_tile(const Tiles<float>& t, const Block& b, F f) {
+ISTHMUS_FN void each_tile(const Tiles<float>& t, const UnitBlock& b, F f) {
     for (size_t r = b.first; r < b.last; r += size_t(kRows)) {
         Scratch<float> s;
         const Place<float> p = place_at(t, b, r);
@@ -105,7 +105,7 @@ ISTHMUS_FN void with_form(Form form, F f) {
 }
 
 template <Pairing kPairing>
-bool has_near_pair(const Tiles<float>& t, const Block& b) noexcept {
+bool has_near_pair(const Tiles<float>& t, const UnitBlock& b) noexcept {
     if (kPairing != Pairing::Gram || !b.at.left_raw) return false;
     for (size_t r = b.first; r < b.last; r += size_t(kRows)) {
         const Place<float> p = place_at(t, b, r);
@@ -120,14 +120,14 @@ struct Row {
 
 // The kernel's values of row r of a block.
 template <Pairing kPairing, class K>
-ISTHMUS_FN Row row_values(const K& kernel, const Block& b, size_t r) {
+ISTHMUS_FN Row row_values(const K& kernel, const UnitBlock& b, size_t r) {
     Row row;
 #pragma GCC unroll 4
     for (int c = 0; c < kPacks; ++c) row.at[c] = kernel.value(block_u<kPairing>(b, r, size_t(c)));
     return row;
 }
 template <Pairing kPairing, bool kEven>
-ISTHMUS_FN Row row_values(const RbfSum<float, kEven>& kernel, const Block& b, size_t r) {
+ISTHMUS_FN Row row_values(const RbfSum<float, kEven>& kernel, const UnitBlock& b, size_t r) {
     Row row;
 #pragma GCC unroll 4
     for (int c = 0; c < kPacks; ++c) row.at[c] = block_u<kPairing>(b, r, size_t(c));
@@ -142,7 +142,7 @@ constexpr bool kByRows = true;
 template <>
 constexpr bool kByRows<ByTiles> = false;
 template <Pairing kPairing>
-ISTHMUS_FN Row row_values(ByTiles, const Block&, size_t) {
+ISTHMUS_FN Row row_values(ByTiles, const UnitBlock&, size_t) {
     return {};
 }
 
@@ -167,13 +167,13 @@ double sum_blocks(const SumTask<float>& t) noexcept {
     double lanes[kLanes<float>] = {}, rest = 0;
     with_block_kernel(t.tiles, [&](auto form, auto pairing, auto kernel) {
         F32 sum = {};
-        const auto wanted = [&](const Block& b) {
+        const auto wanted = [&](const UnitBlock& b) {
             return !t.above_diagonal || b.at.col + size_t(kCols<float>) > b.at.row + b.first + 1;
         };
-        const auto by_rows = [&](const Block& b) {
+        const auto by_rows = [&](const UnitBlock& b) {
             return kByRows<decltype(kernel)> && !has_near_pair<pairing.value>(t.tiles, b);
         };
-        const auto add_rows = [&](const Block& b, size_t begin, size_t end, auto cut) {
+        const auto add_rows = [&](const UnitBlock& b, size_t begin, size_t end, auto cut) {
             for (size_t r = begin; r < end; ++r) {
                 const Row row = row_values<pairing.value>(kernel, b, r);
                 F32 weighted = {};
@@ -189,13 +189,13 @@ double sum_blocks(const SumTask<float>& t) noexcept {
                 sum = F32{};
             }
         };
-        const auto rows = [&](const Block& b, size_t begin, size_t end) __attribute__((noinline)) {
+        const auto rows = [&](const UnitBlock& b, size_t begin, size_t end) __attribute__((noinline)) {
             if (t.above_diagonal && b.at.col == b.at.row)
                 add_rows(b, begin, end, Constant<true>{});
             else
                 add_rows(b, begin, end, Constant<false>{});
         };
-        each_block<form.value>(t.tiles, wanted, by_rows, rows, [&](const Block& b) {
+        each_block<form.value>(t.tiles, wanted, by_rows, rows, [&](const UnitBlock& b) {
             each_tile<pairing.value>(t.tiles, b,
                                      [&](const Place<float>& p, const float* v) { rest += add_values(v, t, p); });
         });
@@ -208,11 +208,11 @@ template <>
 void store_blocks(const StoreTask<float>& t) noexcept {
     const F32 weight = splat(t.tiles.terms.n_chains ? 1.0f : float(t.tiles.terms.data[0].weight));
     with_block_kernel(t.tiles, [&](auto form, auto pairing, auto kernel) {
-        const auto by_rows = [&](const Block& b) {
+        const auto by_rows = [&](const UnitBlock& b) {
             const bool whole = b.at.row + b.last <= t.n_rows && b.at.col + size_t(kCols<float>) <= t.n_cols;
             return kByRows<decltype(kernel)> && whole && !t.add && !has_near_pair<pairing.value>(t.tiles, b);
         };
-        const auto rows = [&](const Block& b, size_t begin, size_t end) __attribute__((noinline)) {
+        const auto rows = [&](const UnitBlock& b, size_t begin, size_t end) __attribute__((noinline)) {
             float* out = t.out + (b.at.row + begin - t.row0) * t.out_stride + (b.at.col - t.col0);
             for (size_t r = begin; r < end; ++r, out += t.out_stride) {
                 const Row row = row_values<pairing.value>(kernel, b, r);
@@ -221,8 +221,8 @@ void store_blocks(const StoreTask<float>& t) noexcept {
             }
         };
         each_block<form.value>(
-            t.tiles, [](const Block&) { return true; }, by_rows, rows,
-            [&](const Block& b) {
+            t.tiles, [](const UnitBlock&) { return true; }, by_rows, rows,
+            [&](const UnitBlock& b) {
                 each_tile<pairing.value>(t.tiles, b,
                                          [&](const Place<float>& p, const float* v) { store_values(v, p, t); });
             });
@@ -235,7 +235,7 @@ void tile_of_block(const Tiles<float>& t, const Place<float>& p, float* u) noexc
     with_form(t.left.form, [&](auto form) {
         alignas(64) float dots[kBlock];
         const size_t in_block = p.row % size_t(kCols<float>);
-        const Block b = block_at<form.value>(t, p.row / size_t(kCols<float>), p.col / size_t(kCols<float>), dots);
+        const UnitBlock b = block_at<form.value>(t, p.row / size_t(kCols<float>), p.col / size_t(kCols<float>), dots);
         {
             TileUnit unit;
             multiply_panels<form.value>(unit, b.at.left, b.at.right, steps_of<form.value>(t.d), dots, [] {});
