@@ -1,34 +1,34 @@
 """The level amx on machines without it: its matrix unit in plain arithmetic, against double loops."""
 
-import shutil
 import subprocess
 
 import pytest
+from instruction_sets import ROOT, STANDARD, core_sources, engine_object, tool
 from isthmus import backends
-from test_floors import ROOT, instruction_sets
 
 
 def test_the_level_amx_keeps_its_promises_on_an_emulated_unit(tmp_path):
-    compiler = shutil.which("g++")
-    if compiler is None:
-        pytest.skip("g++ is not installed")
     if "avx512" not in backends.simd_levels():
         pytest.skip("this machine has no AVX-512, which the rest of the level needs")
-    flags = [flag for flag in dict(instruction_sets())["amx"] if not flag.startswith("-mamx")]
-    cpu = ROOT / "csrc" / "cpu"
-    engine, program = tmp_path / "engine.o", tmp_path / "program"
-    common = [compiler, "-std=c++17", "-O1"]
-    emulated = ["-DISTHMUS_ARCH=amx", "-DISTHMUS_EMULATED_AMX"]
-    hosts = [str(cpu / f"{name}.cpp") for name in ("block_sums", "kernel_rows", "pool", "prepare")]
-    test = str(ROOT / "tests" / "native" / "emulated_amx.cpp")
-    for command in (
-        [*common, *flags, *emulated, "-c", str(cpu / "engine.cpp"), "-o", str(engine)],
-        [*common, test, *hosts, str(engine), "-pthread", "-o", str(program)],
-        [str(program)],
-    ):
-        done = subprocess.run(command, capture_output=True, text=True)
-        assert done.returncode == 0, done.stdout + done.stderr
-    assert "0 failed" in done.stdout
+    unit = engine_object("amx", tmp_path, "-O1", "-DISTHMUS_EMULATED_AMX")
+    code = subprocess.run(
+        [tool("objdump", "amx"), "-d", unit], capture_output=True, text=True, check=True
+    ).stdout
+    assert "tmm" not in code
+    # The test names its level itself.
+    sources = [path for path in core_sources() if path.name != "dispatch.cpp"]
+    program = tmp_path / "program"
+    command = [
+        tool("g++", "amx"),
+        *STANDARD,
+        "-O1",
+        "-pthread",
+        *sources,
+        ROOT / "tests/native/emulated_amx.cpp",
+    ]
+    subprocess.run([*command, unit, "-o", program], check=True)
+    done = subprocess.run([program], capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout
 
 
 def test_the_emulated_unit_is_in_no_ordinary_build():

@@ -7,7 +7,7 @@ import pytest
 from instruction_sets import ROOT, STANDARD, core_sources, engine_object, instruction_sets, tool
 
 # Fused multiply-adds of one step of a tile, kRows * kPacks of csrc/cpu/tile.hpp.
-TILES = {"avx2": 4 * 3, "avx512": 8 * 2, "neon": 4 * 4}
+TILES = {"avx2": 4 * 3, "avx512": 8 * 2, "amx": 8 * 2, "neon": 4 * 4}
 PRODUCT_KERNELS = (
     8  # whose tile is formed from products: all but laplacian, exponential and energy, and sums of RBF
 )
