@@ -55,7 +55,8 @@ void permuted_sums(const Run& wanted, Rows<T> z, std::size_t d, const KernelSum&
     const std::size_t stride = panels_in(count, kAssignments) * kAssignments;
     const Buffer<std::uint32_t> words = turn(run, bits, count, z.count, engine.word, stride);
 
-    const std::vector<Pass> passes = passes_of(run, kernel);
+    std::vector<Pass> passes = passes_of(run, kernel);
+    for (Pass& pass : passes) pass.form = Form::Numbers;  // its blocks are lower than those of a matrix unit
     std::vector<double> mean(d);
     mean_of<T>(run, {z}, d, mean.data());
     const std::vector<Sample<T>> samples{{z, mean.data(), 0}};
