@@ -20,7 +20,8 @@ class Case:
 
     `n` and `m` are the rows of X and Y, `d` their columns. `batch` > 0 means that many independent pairs of
     samples. `q` counts columns of V or W, features, components or permutations. `threads` and `level`
-    override what the command line asks for. `peers` are names in `peers.CONTENDERS`.
+    override what the command line asks for. `sampling` is that of `RandomFourierFeatures`; peers always draw
+    independent frequencies. `peers` are names in `peers.CONTENDERS`.
     """
 
     operation: str
@@ -35,6 +36,7 @@ class Case:
     tier: str = "full"
     batch: int = 0
     q: int = 0
+    sampling: str = "independent"
     targets: tuple[Target, ...] = ()
 
     @property
@@ -44,6 +46,7 @@ class Case:
         parts = [self.operation, f"{self.batch}x({rows})" if self.batch else rows, f"d{self.d}"]
         parts += [f"q{self.q}"] if self.q else []
         parts += [self.dtype] + ([self.kernel] if self.kernel != "rbf" else [])
+        parts += [self.sampling] if self.sampling != "independent" else []
         parts += [f"threads{self.threads}"] if self.threads else []
         return "-".join(parts + ([self.level] if self.level else []))
 
@@ -173,6 +176,8 @@ CASES = (
     ),
     Case("random_features", 200_000, 0, 128, q=1024, peers=FEATURES, targets=goals({"peer": (2, 3)})),
     Case("features_mean", 1_000_000, 0, 128, q=1024, peers=EXPERTS, targets=goals({"expert": (3, None)})),
+    Case("random_features", 200_000, 0, 128, q=1024, sampling="structured", peers=EXPERTS),
+    Case("features_mean", 1_000_000, 0, 128, q=1024, sampling="structured", peers=EXPERTS),
     # -- full: other levels, kernels and operations
     Case("mmd2", 10_000, 10_000, 64, threads=1, peers=("torch expert",)),
     Case("mmd2", 10_000, 10_000, 64, level="avx2", peers=("torch expert",)),

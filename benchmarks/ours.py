@@ -66,9 +66,9 @@ def contender(case: Case, data: Inputs) -> Callable[[], Any]:
 
 def _features(case: Case, data: Inputs) -> Callable[[], Any]:
     kernel = isthmus_kernel(case)
-    features = _public("RandomFourierFeatures")(n_components=case.q, kernel=kernel, random_state=0).fit(
-        data.x
-    )
+    features = _public("RandomFourierFeatures")(
+        n_components=case.q, kernel=kernel, sampling=case.sampling, random_state=0
+    ).fit(data.x)
     # What the features are: sines and cosines of (x - mean) @ frequencies.
     made_of = np.asarray(features.frequencies_), None, np.asarray(features.mean_)
     if case.operation == "features_mean":
