@@ -201,6 +201,14 @@ out = np.empty((1000, 8000), np.float32)
 def long_call():
     native.project(X, W, None, "cos", out, level=LEVEL, n_threads=2)
 """,
+} | {
+    f"mmd2_grad, {kernel}": f"""
+X = np.random.default_rng(0).standard_normal((1, 15_000, 64), np.float32)
+def long_call():
+    dx, dy, kernel, f = np.empty_like(X), np.empty_like(X), [("{kernel}", 1.0, (9.0,))], np.ones((1, 3))
+    native.mmd2_grad(X, X, None, None, f, False, kernel, np.empty(1), dx, dy, level=LEVEL, n_threads=2)
+"""
+    for kernel in ("rbf", "laplacian")
 }
 
 
