@@ -90,6 +90,22 @@ def test_float32_ties_of_many_rows_count_towards_k(kernel, rng):
     assert im.two_sample_test(x, y, kernel=kernel, n_permutations=199, random_state=0).pvalue == 1
 
 
+@pytest.mark.parametrize(("first", "rows", "value"), [(1, 120, 0.4), (7, 128, 0.2), (7, 200, 0.8)])
+def test_float32_ties_count_where_dot_products_of_both_signs_cancel(first, rows, value):
+    """The rows have mean 0: MMD^2 is far below the values of the kernel, whose roundings part equal ones."""
+    in_first = np.arange(rows) % 8 < first
+    x = y = np.where(in_first, value, -value * first / (8 - first))[:, None].astype("float32")
+    assert im.two_sample_test(x, y, kernel=im.Linear(), n_permutations=199, random_state=0).pvalue == 1
+
+
+def test_a_nan_is_no_evidence(rng):
+    x, y = rng.normal(size=(2, 90, 2))
+    x[3, 1] = np.nan
+    with im.config(assume_finite=True):
+        result = im.two_sample_test(x, y, kernel=im.RBF(1.0), n_permutations=19)
+    assert np.isnan(result.statistic) and result.pvalue == 1
+
+
 def test_the_level_is_kept_under_the_null():
     """600 tests at 0.05: within four standard deviations."""
     rng = np.random.default_rng(11)
