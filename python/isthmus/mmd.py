@@ -17,8 +17,8 @@ from .ops import HOST, Inputs, all_pairs, check_room
 __all__ = ["mmd2", "mmd_matrix", "permuted_mmd2", "witness"]
 
 ESTIMATORS = ("unbiased", "biased")
-# Roundings of float32 average out over the pairs of a sample, to less than 1e-7 of the kernel for more rows
-# than these; up to this many are computed in float64.
+# Roundings of float32 average out over the pairs of a sample, to less than 1e-7 of the kernel for more
+# distinct rows than these; up to this many are computed in float64.
 _FEW_ROWS = 16
 
 
