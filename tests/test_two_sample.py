@@ -90,12 +90,19 @@ def test_float32_ties_of_many_rows_count_towards_k(kernel, rng):
     assert im.two_sample_test(x, y, kernel=kernel, n_permutations=199, random_state=0).pvalue == 1
 
 
-@pytest.mark.parametrize(("first", "rows", "value"), [(1, 120, 0.4), (7, 128, 0.2), (7, 200, 0.8)])
-def test_float32_ties_count_where_dot_products_of_both_signs_cancel(first, rows, value):
-    """The rows have mean 0: MMD^2 is far below the values of the kernel, whose roundings part equal ones."""
-    in_first = np.arange(rows) % 8 < first
-    x = y = np.where(in_first, value, -value * first / (8 - first))[:, None].astype("float32")
-    assert im.two_sample_test(x, y, kernel=im.Linear(), n_permutations=199, random_state=0).pvalue == 1
+@pytest.mark.parametrize(
+    ("kernel", "first", "rows", "values"),
+    [
+        (im.Linear(), 1, 120, (0.4, -0.4 / 7)),
+        (im.Linear(), 7, 128, (0.2, -1.4)),
+        (im.Linear(), 7, 200, (0.8, -5.6)),
+        (1.62 * im.RBF(0.16) + im.Energy(), 2, 120, (0.0, 2.7)),
+    ],
+)
+def test_float32_ties_count_where_kernel_values_of_both_signs_cancel(kernel, first, rows, values):
+    """The kernel's mean is about 0: MMD^2 is far below its values, whose roundings part equal ones."""
+    x = y = np.where(np.arange(rows) % 8 < first, *values)[:, None].astype("float32")
+    assert im.two_sample_test(x, y, kernel=kernel, n_permutations=199, random_state=0).pvalue == 1
 
 
 def test_a_nan_is_no_evidence(rng):
