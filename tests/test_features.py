@@ -109,6 +109,19 @@ def test_any_number_of_threads_and_any_batch_give_the_same_bits(level, sampling,
     assert np.array_equal(features(x[::-3], drawn), whole[::-3])
 
 
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("sampling", spectral.SAMPLINGS)
+def test_a_row_with_large_phases_leaves_the_bits_of_its_neighbours(level, sampling, dtype, rng):
+    """Cosines of more turns than the reduction takes are another function's, which rounds otherwise."""
+    x = rng.normal(size=(100, 5)).astype(dtype)
+    x[::7] *= 3000
+    drawn = frequencies(rng, 5, 70, sampling, dtype, im.RBF(0.5))
+    found, (expected, reach) = features(x, drawn), oracle(x, drawn)
+    assert reach > 8000
+    assert np.array_equal(found, np.concatenate([features(row[None], drawn) for row in x]))
+    assert np.abs(found - 0.5 * expected).max() <= TOLERANCES[dtype].kernel * reach
+
+
 @pytest.mark.parametrize("offset", [0, 1, 5])
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("sampling", ["independent", "structured"])
@@ -266,6 +279,17 @@ def test_float32_rows_of_any_size_have_their_features(sampling, scale, rng):
         assert found[name].dtype == np.float32
     np.testing.assert_allclose(found["plain"], found["scaled"], atol=5e-6)
     np.testing.assert_allclose(mean["plain"], mean["scaled"], atol=5e-6)
+
+
+@pytest.mark.parametrize("sampling", spectral.SAMPLINGS)
+def test_float32_rows_near_the_end_of_their_format_do_not_overflow_on_the_way(sampling, rng):
+    """Differences from the mean do, and the sums of the transforms."""
+    x = (rng.uniform(-1, 1, size=(60, 5)) * 3.4e38).astype("float32")
+    x[:50] = np.abs(x[:50])
+    model = im.RandomFourierFeatures(90, kernel=im.RBF(1e27), sampling=sampling, random_state=0).fit(x)
+    found = model.transform(x)
+    assert found.dtype == np.float32 and np.abs(found).max() <= model.amplitude_ * (1 + 1e-6)
+    np.testing.assert_allclose(model.mean(x), found.astype(np.float64).mean(axis=0), atol=1e-6)
 
 
 def test_values_too_large_for_float64_are_refused(rng):

@@ -33,7 +33,7 @@ ISTHMUS_FN void for_cos_sin(const Pack<T>* phases, F f) {
         }
     } else {
         for (int i = 0; i < kCount; ++i) {
-            const CosSin<Pack<T>> both = cos_sin_anywhere(phases[i]);
+            const CosSin<Pack<T>> both = cos_sin_anywhere<T>(phases[i]);
             f(i, both.cos, both.sin);
         }
     }

@@ -83,15 +83,21 @@ ISTHMUS_FN double cos_of_one(double x) { return __builtin_cos(x); }
 ISTHMUS_FN float sin_of_one(float x) { return __builtin_sinf(x); }
 ISTHMUS_FN double sin_of_one(double x) { return __builtin_sin(x); }
 
-// Lane by lane where some |v| has more turns than the reduction takes.
+// Whether the reduction takes v. NaN is not taken.
+template <class T>
+ISTHMUS_FN bool is_within(T v) {
+    return (v < T(0) ? -v : v) < T(kTrigReach);
+}
+
+// A lane with more turns than the reduction takes is done alone: its neighbours keep their bits.
 template <class T>
 ISTHMUS_FN Pack<T> cos(Pack<T> v) {
-    if (__builtin_expect(any_reaches(abs(v), T(kTrigReach)), 0)) {
-        for (int i = 0; i < kLanes<T>; ++i) v[i] = cos_of_one(v[i]);
-        return v;
-    }
     const auto turns = half_turns(v);
-    return xor_bits(cos_of_square(turns.r * turns.r), turns.flip);
+    Pack<T> cosine = xor_bits(cos_of_square(turns.r * turns.r), turns.flip);
+    if (__builtin_expect(any_reaches(abs(v), T(kTrigReach)), 0))
+        for (int i = 0; i < kLanes<T>; ++i)
+            if (!is_within<T>(v[i])) cosine[i] = cos_of_one(v[i]);
+    return cosine;
 }
 
 template <class V>
@@ -107,14 +113,15 @@ ISTHMUS_FN CosSin<V> cos_sin_within(V v) {
     return {xor_bits(cos_of_square(t), turns.flip), xor_bits(sin_reduced(turns.r, t), turns.flip)};
 }
 
-// For any v, lane by lane.
-template <class V>
-ISTHMUS_FN CosSin<V> cos_sin_anywhere(V v) {
-    CosSin<V> both = {v, v};
-    for (unsigned i = 0; i < sizeof(v) / sizeof(v[0]); ++i) {
-        both.cos[i] = cos_of_one(v[i]);
-        both.sin[i] = sin_of_one(v[i]);
-    }
+// For any v, with the bits of `cos_sin_within` where that is right.
+template <class T>
+ISTHMUS_FN CosSin<Pack<T>> cos_sin_anywhere(Pack<T> v) {
+    CosSin<Pack<T>> both = cos_sin_within(v);
+    for (int i = 0; i < kLanes<T>; ++i)
+        if (!is_within<T>(v[i])) {
+            both.cos[i] = cos_of_one(v[i]);
+            both.sin[i] = sin_of_one(v[i]);
+        }
     return both;
 }
 

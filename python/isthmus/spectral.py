@@ -161,10 +161,12 @@ def dtype_for(frequencies: Frequencies, dtype: np.dtype[Any], reach: float) -> n
 
     Raises ValueError where they might leave float64.
     """
-    matrix, d = frequencies.matrix, len(frequencies.matrix)
+    matrix, d, width = frequencies.matrix, len(frequencies.matrix), frequencies.width
     steepest = float(np.abs(matrix).max())
-    size = max(steepest, (reach + float(np.abs(frequencies.centre).max())) * steepest * d)
-    if size <= _LARGEST["float32"] and steepest >= 1 / _LARGEST["float32"]:
+    span = reach + float(np.abs(frequencies.centre).max())
+    # Three transforms make a value grow up to width^2 times before the scales come.
+    size = max(steepest, span * steepest * d, span * float(width) ** 2)
+    if max(size, span) <= _LARGEST["float32"] and steepest >= 1 / _LARGEST["float32"]:
         return dtype
     if size <= _LARGEST["float64"]:
         return np.dtype(np.float64)
