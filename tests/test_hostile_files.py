@@ -196,6 +196,15 @@ def test_an_aligner_that_cannot_transform_a_row_is_refused(tmp_path, change, mes
         im.load(path)
 
 
+@pytest.mark.parametrize("count", [10**12, -1, "7"])
+def test_a_small_file_cannot_ask_for_any_number_of_feature_names(tmp_path, count):
+    path = tmp_path / "nystroem"
+    im.save(model_of(im.NystroemFeatures(7)), path)
+    rewrite(path, lambda m, t, d: m["fitted"].update(_n_features_out=count))
+    with pytest.raises(im.ModelFileError, match="_n_features_out must be a number of features, got"):
+        im.load(path)
+
+
 def test_a_small_file_cannot_ask_for_an_outer_product(tmp_path):
     """A column in place of a row would be broadcast against the columns of X: here to 8 TB."""
     rows = [[0.0, 1.0], [1.0, 0.0]]

@@ -303,6 +303,10 @@ class _Reader:
         width = model.n_features_in_
         if not isinstance(width, int) or not 1 <= width <= self.most_features:
             raise ModelFileError(f"n_features_in_ must be a number of features, got {width!r}")
+        # So many names are made on demand.
+        count = vars(model).get("_n_features_out", width)
+        if not isinstance(count, int) or not 0 <= count <= self.most_features:
+            raise ModelFileError(f"_n_features_out must be a number of features, got {count!r}")
         row = np.zeros((1, width))
         with np.errstate(all="ignore"):
             if isinstance(model, Aligner):
