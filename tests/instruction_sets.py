@@ -39,11 +39,11 @@ def tool(name: str, isa: str) -> str:
     return found
 
 
-def engine_object(isa: str, folder: Path, *more_flags: str) -> Path:
-    """The compiled unit of one instruction set; skips where the compiler does not know it."""
+def engine_object(isa: str, folder: Path, *more_flags: str, source: str = "csrc/cpu/engine.cpp") -> Path:
+    """The compiled unit of one instruction set, or a part of it; skips where the compiler does not know it."""
     target = folder / f"engine_{isa}.o"
     command = [tool("g++", isa), *STANDARD, *dict(instruction_sets())[isa], *more_flags]
-    command += [f"-DISTHMUS_ARCH={isa}", "-c", str(ROOT / "csrc/cpu/engine.cpp"), "-o", str(target)]
+    command += [f"-DISTHMUS_ARCH={isa}", "-c", str(ROOT / source), "-o", str(target)]
     done = subprocess.run(command, capture_output=True, text=True)
     if "unrecognized command-line option" in done.stderr:
         pytest.skip(f"this compiler does not know {isa}")

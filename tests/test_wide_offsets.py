@@ -9,6 +9,7 @@ import isthmus as im
 import numpy as np
 import pytest
 from isthmus import arrays
+from isthmus.spectral import SAMPLINGS
 from numpy.lib.stride_tricks import as_strided
 
 native = pytest.importorskip("isthmus._native", reason="the compiled module is not built")
@@ -48,6 +49,7 @@ def test_rows_far_apart_give_the_bits_of_rows_side_by_side(dtype, offset, level,
     V, W = rng.standard_normal((67, 5)).astype(dtype), rng.standard_normal((7, 33)).astype(dtype)
     kernels = [im.RBF(2.0), im.Laplacian(3.0), im.Energy(), im.Linear()]
     Z = np.concatenate([X, Y])
+    maps = [im.RandomFourierFeatures(66, sampling=name, random_state=0).fit(Z) for name in SAMPLINGS]
 
     def everything(X, Y, Z):
         for kernel in kernels:
@@ -57,6 +59,10 @@ def test_rows_far_apart_give_the_bits_of_rows_side_by_side(dtype, offset, level,
             yield from im.block_sums(Z, [0, 41, 108], kernel=kernel)
             yield im.mmd2(X, Y, kernel=kernel)
         yield im.project(Y, W, activation="tanh")
+        yield from im.mmd2_grad(X, Y, kernel=kernels[0])
+        for features in maps:
+            yield features.transform(Y)
+            yield features.mean(Y)
 
     far = [far_apart(values, offset) for values in (X, Y, Z)]
     for reverse in (1, -1):
