@@ -40,7 +40,7 @@ def tool(name: str, isa: str) -> str:
 
 
 def engine_object(isa: str, folder: Path, *more_flags: str, source: str = "csrc/cpu/engine.cpp") -> Path:
-    """The compiled unit of one instruction set, or a part of it; skips where the compiler does not know it."""
+    """The compiled unit of one instruction set, or part of it; skips where the compiler does not know it."""
     target = folder / f"engine_{isa}.o"
     command = [tool("g++", isa), *STANDARD, *dict(instruction_sets())[isa], *more_flags]
     command += [f"-DISTHMUS_ARCH={isa}", "-c", str(ROOT / source), "-o", str(target)]
