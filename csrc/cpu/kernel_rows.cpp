@@ -1,5 +1,6 @@
 // The operations that keep rows of the kernel matrix: kernel_matrix stores them, kernel_matmul multiplies them at once.
 #include <algorithm>
+#include <cmath>
 
 #include "prepare.hpp"
 
@@ -45,7 +46,10 @@ void for_each_pass(const Run& run, Rows<T> x, Rows<T> y, std::size_t d, const Ke
 template <class T>
 void store_symmetric(const Run& run, std::size_t n, const Sides<T>& sides, bool add, T* out, std::size_t out_stride) {
     const Engine<T>& engine = engine_of<T>(run);
-    const std::size_t block = engine.cols * std::max<std::size_t>(1, 256 / engine.cols), down = panels_in(n, block);
+    constexpr double kTaskCost = 1 << 22;  // vector operations, about a millisecond, so that Ctrl-C is heard
+    const double panel_cost = tile_cost(engine, sides.packed.d) * double(engine.cols) / double(engine.rows);
+    const std::size_t side = std::min(std::size_t(std::sqrt(kTaskCost / panel_cost)), 256 / engine.cols);
+    const std::size_t block = engine.cols * std::max<std::size_t>(1, side), down = panels_in(n, block);
     run_tasks(down * (down + 1) / 2, run.n_threads, run.interrupted, [&](std::size_t task, unsigned) {
         const FlushDenormals flush;
         std::size_t i = 0, j = task;  // the task-th of (0, 0), (0, 1), ..., (1, 1), (1, 2), ...
