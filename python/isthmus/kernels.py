@@ -40,7 +40,6 @@ __all__ = [
     "RationalQuadratic",
 ]
 
-# Beyond it the rational quadratic kernel is RBF(scale), to 1e-6, and 1 + u is rounded too coarsely for it.
 _LARGEST_DEGREE = 1000  # the compiled formula multiplies one factor at a time
 
 
