@@ -161,6 +161,15 @@ int main() {
                 test_sums(run, c, x, y, where);
                 test_laws(run, c, x, where);
             }
+    // Two tight clusters far apart: near pairs are formed from the rows themselves.
+    for (const bool fast : {false, true})
+        for (const Case& c : kCases) {
+            Sample x = sample(77, 5, 0);
+            for (std::size_t i = 0; i < x.values.size(); ++i)
+                x.values[i] = 0.3f * x.values[i] + (i / x.d % 2 ? 1000.0f : -1000.0f);
+            const std::string where = std::string(c.name) + " in clusters" + (fast ? ", fast" : "");
+            test_matrix_and_product({&engines_amx, 2, nullptr, fast}, c, x, x, where);
+        }
     std::printf("%d passed, %d failed\n", passed, failed);
     return failed != 0;
 }
