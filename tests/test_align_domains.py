@@ -5,7 +5,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from align_toys import shifted_classes, two_covariances
-from isthmus.align.base import split_domains
+from isthmus.align.domains import split_domains
 from sklearn.base import clone
 
 ALIGNERS = [

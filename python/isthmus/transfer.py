@@ -15,7 +15,8 @@ from sklearn.utils.metaestimators import available_if
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, column_or_1d, has_fit_parameter
 
-from .align.base import Aligner, check_target_rows, plain_labels, split_domains
+from .align.base import Aligner, Reweighter
+from .align.domains import fit_arguments, kind_or_numbers, plain_labels, read_domains
 from .arrays import Array, check_finite
 from .errors import NoTargetWarning
 from .models import MLPSourceClassifier, MLPSourceRegressor
@@ -158,11 +159,14 @@ class _Transfer(BaseEstimator):  # type: ignore[misc]
         TrainingDivergedError : the loss is no longer finite.
         """
         check_mode(self.mode, self.freeze, self.model, "model")
-        rows = check_rows(self, X, reset=True)
-        targets = None if X_target is None else check_target_rows(self, X_target, rows)
-        X, y, X_target, y_target, labelled = split_domains(
-            rows, y, targets, y_target, sample_domain=sample_domain, target_labelled=target_labelled
-        )
+        if isinstance(self.align, Reweighter):
+            raise TypeError(
+                f"align must move rows, {type(self.align).__name__} weighs them: pass it to "
+                "make_transfer_pipeline with a model whose fit takes sample_weight"
+            )
+        forms = {"sample_domain": sample_domain, "target_labelled": target_labelled}
+        domains = read_domains(self, X, y, X_target, y_target, **forms).domains
+        X, y, X_target, y_target, labelled, of_source, of_target = domains
         if y is None:
             raise ValueError(f"{type(self).__name__} requires y to be passed, but the target y is None")
         y = column_or_1d(y, warn=True)
@@ -183,15 +187,15 @@ class _Transfer(BaseEstimator):  # type: ignore[misc]
         else:
             self._check_target(X_target, labelled)
             if self.align is not None:
-                known = {"y": y} if is_classifier(self) else {}  # whole numbers would count as classes
-                if known and y_target is not None:
-                    known |= {"y_target": y_target, "target_labelled": labelled}
-                self.align_ = clone(self.align).fit(X, X_target=X_target, **known)
+                # An aligner would take the whole numbers of a regression for classes.
+                arguments = fit_arguments(domains._replace(y_source=y), labels=is_classifier(self))
+                self.align_ = clone(self.align).fit(**arguments)
         y_target = plain_labels(y_target[labelled]) if y_target is not None and labelled.any() else None
         if y_target is not None and is_classifier(self):
             check_label_sets(classes, y_target, "y", "y_target", subset=not labelled.all())
-        source = (self._moved(X, "source"), y)
-        target = None if y_target is None else (self._moved(X_target[labelled], "target"), y_target)
+        source, target = (self._moved(X, kind_or_numbers(of_source)), y), None
+        if y_target is not None:
+            target = (self._moved(X_target[labelled], kind_or_numbers(of_target[labelled])), y_target)
         self.mode_, self.n_labelled_ = self.mode, int(labelled.sum())
         self.source_ = self._source_model(*source)
         if self.mode == "features":
@@ -225,7 +229,7 @@ class _Transfer(BaseEstimator):  # type: ignore[misc]
         check_is_fitted(self)
         return self._moved(check_rows(self, X, reset=False), domain)
 
-    def _moved(self, rows: Array, domain: str) -> Array:
+    def _moved(self, rows: Array, domain: Any) -> Array:
         return rows if self.align_ is None else np.asarray(self.align_.transform(rows, domain=domain))
 
     def _check_target(self, X_target: Array, labelled: Array) -> None:

@@ -13,7 +13,8 @@ from .. import bandwidth, ops
 from ..arrays import Array, generator
 from ..kernels import Kernel, Linear
 from . import pencil
-from .base import Aligner, Domains
+from .base import Aligner
+from .domains import Domains, positive
 
 __all__ = ["TCA"]
 
@@ -84,8 +85,8 @@ class TCA(Aligner):
     def _learn(self, domains: Domains, source_weight: Array | None, target_weight: Array | None) -> None:
         self._check_parameters()
         assert domains.X_target is not None
-        source, w_source = _with_weight(domains.X_source, source_weight)
-        target, w_target = _with_weight(domains.X_target, target_weight)
+        source, w_source = positive(domains.X_source, source_weight)
+        target, w_target = positive(domains.X_target, target_weight)
         if all((part == source[0]).all() for part in (source, target)):
             raise ValueError("TCA needs rows that vary, got constant X and X_target")
         data = _Data((source, target), (w_source, w_target))
@@ -231,10 +232,3 @@ class _Data:
 
     def rows(self, dtype: Any) -> Array:
         return np.concatenate(self.samples, dtype=dtype)
-
-
-def _with_weight(rows: Array, weight: Array | None) -> tuple[Array, Array]:
-    """Rows of positive weight and their weights; a row of weight 0 is a row that is not there."""
-    if weight is None:
-        return rows, np.ones(len(rows))
-    return rows[weight > 0], weight[weight > 0]

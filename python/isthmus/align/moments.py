@@ -11,7 +11,8 @@ from scipy import linalg
 from sklearn.utils.multiclass import type_of_target
 
 from ..arrays import Array, check_finite
-from .base import Aligner, Domains, plain_labels
+from .base import Aligner
+from .domains import Domains, plain_labels
 from .pencil import centred_blocks, moments, weighted_mean
 
 __all__ = ["CORAL", "MeanDiscrepancy"]

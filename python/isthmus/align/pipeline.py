@@ -13,7 +13,8 @@ from sklearn.utils.validation import check_is_fitted, has_fit_parameter
 
 from ..arrays import Array
 from ..rows import check_rows
-from .base import check_target_rows, plain_labels, split_domains, split_weights
+from .base import Reweighter
+from .domains import fit_arguments, kind_or_numbers, plain_labels, read_domains
 
 __all__ = ["TransferPipeline", "make_transfer_pipeline"]
 
@@ -74,38 +75,39 @@ class TransferPipeline(BaseEstimator):  # type: ignore[misc]
         less. The aligner sees these labels too, unless the model is a regressor. `sample_weight` (one per row
         of `X`) reaches the aligner and the model; labelled rows of `X_target` weigh 1.
         """
-        rows = check_rows(self, X, reset=True)
-        targets = None if X_target is None else check_target_rows(self, X_target, rows)
         forms = {"sample_domain": sample_domain, "target_labelled": target_labelled}
-        domains = split_domains(rows, y, targets, y_target, **forms)
+        given = read_domains(self, X, y, X_target, y_target, sample_weight=sample_weight, **forms)
+        domains = given.domains
         if domains.y_source is None:
             raise ValueError("TransferPipeline requires y to be passed, but the target y is None")
-        if self.align is None:
-            self.align_ = None
-        else:
-            known = {"y": y, "y_target": y_target, "target_labelled": target_labelled}
-            if is_regressor(self.model):
-                known = {}  # an aligner would take whole numbers for classes
-            self.align_ = clone(self.align).fit(
-                rows, X_target=targets, sample_domain=sample_domain, sample_weight=sample_weight, **known
-            )
-        weights = split_weights(sample_weight, rows, domains, sample_domain)
-        moved, labels = self._aligned(domains.X_source, "source"), domains.y_source
-        weight = weights[0]
+        weight, target_weight = given.weights
+        self.align_ = None
+        if self.align is not None:
+            # An aligner would take the whole numbers of a regression for classes.
+            arguments = fit_arguments(domains, given.weights, labels=not is_regressor(self.model))
+            self.align_ = clone(self.align).fit(**arguments)
+            if isinstance(self.align_, Reweighter):
+                weight = self.align_.weights_ if weight is None else weight * self.align_.weights_
+        moved, labels = (
+            self._aligned(domains.X_source, kind_or_numbers(domains.source_domain)),
+            domains.y_source,
+        )
         chosen = domains.target_labelled
         if chosen.any():
             assert domains.X_target is not None and domains.y_target is not None
-            moved = np.concatenate([moved, self._aligned(domains.X_target[chosen], "target")])
+            kind = kind_or_numbers(domains.target_domain[chosen])
+            moved = np.concatenate([moved, self._aligned(domains.X_target[chosen], kind)])
             labels = np.concatenate([labels, plain_labels(domains.y_target[chosen])])
             if weight is not None:
-                rest = np.ones(len(chosen)) if weights[1] is None else weights[1]
+                rest = np.ones(len(chosen)) if target_weight is None else target_weight
                 weight = np.concatenate([weight, rest[chosen]])
         if weight is None:
             self.model_ = clone(self.model).fit(moved, labels)
         elif has_fit_parameter(self.model, "sample_weight"):
             self.model_ = clone(self.model).fit(moved, labels, sample_weight=weight)
         else:
-            raise ValueError(f"{type(self.model).__name__}.fit takes no sample_weight, got one")
+            giver = "the caller" if sample_weight is not None else type(self.align_).__name__
+            raise ValueError(f"{type(self.model).__name__}.fit takes no sample_weight, got one from {giver}")
         return self
 
     def predict(self, X: Any) -> Any:
@@ -143,7 +145,7 @@ class TransferPipeline(BaseEstimator):  # type: ignore[misc]
         tags.non_deterministic = model.non_deterministic
         return tags
 
-    def _aligned(self, rows: Array, domain: str) -> Any:
+    def _aligned(self, rows: Array, domain: Any) -> Any:
         return rows if self.align_ is None else self.align_.transform(rows, domain=domain)
 
     def _of_target(self, method: str, X: Any) -> Any:
