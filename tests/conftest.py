@@ -10,7 +10,7 @@ from typing import Any
 import isthmus as im
 import numpy as np
 import pytest
-from isthmus import backends, reference
+from isthmus import arrays, backends, reference
 
 # Around every vector width: 4, 8, 16 and 32 lanes.
 SIZES = (1, 2, 3, 7, 8, 9, 15, 16, 17, 31, 33, 64, 65)
@@ -107,6 +107,34 @@ def clean_environment(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
         if name.startswith("ISTHMUS_") or name == "OMP_NUM_THREADS":
             monkeypatch.delenv(name)
     return monkeypatch
+
+
+@pytest.fixture
+def torch_as_device(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """The torch module, whose CPU tensors are handled as if they lived on a GPU.
+
+    So the paths for arrays on a device run here, in torch's own operations, without a device.
+    """
+    torch = pytest.importorskip("torch")
+
+    class Device(str):
+        def startswith(self, prefix: Any, *rest: Any) -> bool:
+            return prefix == "cuda" or super().startswith(prefix, *rest)
+
+    def home(x: Any, plain: Any = arrays.home) -> arrays.Home | None:
+        where: arrays.Home | None = plain(x)
+        return (
+            arrays.Home("torch", Device("cpu")) if where is not None and where.library == "torch" else where
+        )
+
+    def real(x: Any, name: str) -> Any:
+        return x.detach() if x.is_floating_point() else x.detach().to(torch.float64)
+
+    monkeypatch.setattr(arrays, "home", home)
+    monkeypatch.setattr(arrays, "_real_torch", real)
+    monkeypatch.setattr(arrays.Home, "on_host", property(lambda self: self.library != "torch"))
+    monkeypatch.setattr(arrays.Home, "free_bytes", lambda self: 1 << 34)
+    return torch
 
 
 def pytest_report_header() -> str:

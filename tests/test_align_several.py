@@ -4,25 +4,29 @@ import isthmus as im
 import numpy as np
 import pytest
 from align_toys import two_covariances
+from isthmus import arrays
 from isthmus.align.base import Aligner, Reweighter, TargetPredictor
 from isthmus.align.domains import fit_arguments, read_domains
 from sklearn.base import BaseEstimator, ClassifierMixin, clone
 from sklearn.linear_model import LinearRegression, LogisticRegression
 from sklearn.neighbors import KNeighborsClassifier
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 
 
 class Centred(Aligner):
     """Takes from every domain its own mean."""
 
     _each_domain = True
+    _on_device = True
 
     def _learn(self, domains, source_weight, target_weight):
-        rows = np.concatenate([domains.X_source, domains.X_target])
+        rows = np.concatenate([arrays.to_numpy(part) for part in (domains.X_source, domains.X_target)])
         numbers = np.concatenate([domains.source_domain, domains.target_domain])
         self.means_ = {number: rows[numbers == number].mean(axis=0) for number in self.domains_.tolist()}
 
     def _map(self, rows, domain):
-        return rows - self.means_[domain]
+        return rows - arrays.like(self.means_[domain], rows)
 
 
 class Towards(Centred):
@@ -35,7 +39,7 @@ class Towards(Centred):
         self.goal_ = domains.X_target.mean(axis=0)
 
     def _map(self, rows, domain):
-        return rows - self.means_[domain] + self.goal_
+        return super()._map(rows, domain) + self.goal_
 
 
 class FirstRows(Reweighter):
@@ -272,3 +276,78 @@ def test_reweighted_training_meets_the_target_where_the_model_is_too_simple():
 
     assert error(Ratio()) < error(None) / 4
     assert clone(Ratio()).get_params() == {}
+
+
+# -- scales --
+
+
+def test_a_pipeline_that_scales_only_the_source_is_warned_of():
+    rng = np.random.default_rng(0)
+    X, X_target = rng.normal(size=(40, 3)), rng.normal(size=(3000, 3))
+    X[:, 2] *= 1e4
+    X_target[:, 2] *= 1.2e4
+    pipeline = make_pipeline(StandardScaler(), im.CORAL())
+    with pytest.warns(im.DomainScaleWarning, match=r"CORAL: column 2 .*transform_input=\[\"X_target\"\]"):
+        pipeline.fit(X, coral__X_target=X_target)
+    im.CORAL().fit(X, None, X_target)
+    rows, domain = numbered([X, X_target], [0, -1])
+    pipeline.fit(rows, coral__sample_domain=domain)
+
+
+def test_constant_columns_and_moderate_scales_warn_of_nothing():
+    X, X_target = SAMPLES[0].copy(), SAMPLES[2] * 100
+    X[:, 0] = 5.0
+    im.MeanDiscrepancy().fit(X, None, X_target)
+    X_target[:, 1] = 0.0
+    im.MeanDiscrepancy().fit(X, None, X_target)
+
+
+# -- arrays of other libraries --
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_rows_on_a_device_stay_there(torch_as_device, dtype):
+    torch = torch_as_device
+    rows, domain = numbered([part.astype(dtype) for part in SAMPLES], [2, 0, -1, -3])
+    expected = Centred().fit(rows, sample_domain=domain).transform(rows, domain=domain)
+    fitted = Centred()
+    moved = fitted.fit_transform(torch.from_numpy(rows), sample_domain=torch.from_numpy(domain))
+    for found in (moved, fitted.transform(torch.from_numpy(rows), domain=domain)):
+        assert isinstance(found, torch.Tensor) and found.dtype == torch.from_numpy(rows).dtype
+        np.testing.assert_allclose(found.numpy(), expected, rtol=1e-5, atol=1e-5)
+    samples = [torch.from_numpy(part.astype(dtype)) for part in SAMPLES]
+    parts = clone(fitted).fit_transform(samples[:2], X_target=samples[2:])
+    assert [tuple(part.shape) for part in parts] == [(11, 3), (7, 3)]
+
+
+def test_rows_on_a_device_are_checked_like_others(torch_as_device):
+    torch = torch_as_device
+    X, X_target = (torch.from_numpy(part) for part in (SAMPLES[0], SAMPLES[2]))
+    with pytest.raises(ValueError, match="MostFrequent needs X in host memory, got torch on"):
+        MostFrequent().fit(X, LABELS[0], X_target)
+    with pytest.raises(ValueError, match=r"X_target must live where X lives, torch on .*, got numpy on cpu"):
+        Centred().fit(X, None, SAMPLES[2])
+    with pytest.raises(ValueError, match="X_target must have X's width d = 3"):
+        Centred().fit(X, None, X_target[:, :2])
+    with pytest.raises(ValueError, match=r"X must have shape \(n, d\) with n, d >= 1, got \(3,\)"):
+        Centred().fit(X[0], None, X_target)
+    with pytest.raises(ValueError, match=r"X_target contains NaN \(1 value, first at row 1 column 0\)"):
+        broken = X_target.clone()
+        broken[1, 0] = np.nan
+        Centred().fit(X, None, broken)
+    fitted = Centred().fit(X, None, X_target)
+    with pytest.raises(ValueError, match="X has 2 features, but Centred is expecting 3 features as input"):
+        fitted.transform(X[:, :2])
+
+
+@pytest.mark.parametrize(
+    "estimator", [im.CORAL(), im.TCA(2, kernel=im.RBF()), im.RandomFourierFeatures(8, random_state=0)]
+)
+def test_torch_rows_in_host_memory_give_torch_rows(estimator):
+    torch = pytest.importorskip("torch")
+    X, X_target = SAMPLES[0], SAMPLES[2]
+    given = {} if isinstance(estimator, im.RandomFourierFeatures) else {"X_target": X_target}
+    fitted = clone(estimator).fit(X, **given)
+    found = fitted.transform(torch.from_numpy(X))
+    assert isinstance(found, torch.Tensor)
+    np.testing.assert_array_equal(found.numpy(), fitted.transform(X))

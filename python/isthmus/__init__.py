@@ -11,7 +11,13 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from .config import config
-from .errors import DegenerateBandwidthWarning, ModelFileError, NoTargetWarning, TrainingDivergedError
+from .errors import (
+    DegenerateBandwidthWarning,
+    DomainScaleWarning,
+    ModelFileError,
+    NoTargetWarning,
+    TrainingDivergedError,
+)
 from .kernels import (
     IMQ,
     RBF,
@@ -76,6 +82,7 @@ _MODULE_OF = {
 __all__ = [
     "CORAL",
     "DegenerateBandwidthWarning",
+    "DomainScaleWarning",
     "Energy",
     "Exponential",
     "IMQ",

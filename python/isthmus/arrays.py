@@ -101,6 +101,22 @@ def to_numpy(x: Any) -> Array:
     return np.asarray(x)
 
 
+def like(values: Any, x: Any) -> Any:
+    """Host values as an array of the library, device and dtype of `x`."""
+    return (home(x) or Home("numpy", "cpu")).asarray(values, dtype_of(x))
+
+
+def empty_like(x: Any, n_columns: int) -> Any:
+    """An array of as many rows as `x`, at its home and of its dtype, whose values are arbitrary."""
+    return (home(x) or Home("numpy", "cpu")).empty((len(x), n_columns), dtype_of(x))
+
+
+def index_of(mask: Array, x: Any) -> Any:
+    """What picks the rows of `x` for which the host array `mask` (n,) is true."""
+    where = home(x) or Home("numpy", "cpu")
+    return mask if where.on_host else where.asarray(np.flatnonzero(mask), np.dtype(np.int64))
+
+
 def gather(
     named: Mapping[str, Any], weights: Mapping[str, Any]
 ) -> tuple[Home, np.dtype[Any], dict[str, Any]]:

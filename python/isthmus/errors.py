@@ -1,10 +1,20 @@
 """The exceptions and warnings that are Isthmus's own; everything else is a built-in one."""
 
-__all__ = ["DegenerateBandwidthWarning", "ModelFileError", "NoTargetWarning", "TrainingDivergedError"]
+__all__ = [
+    "DegenerateBandwidthWarning",
+    "DomainScaleWarning",
+    "ModelFileError",
+    "NoTargetWarning",
+    "TrainingDivergedError",
+]
 
 
 class NoTargetWarning(UserWarning):
     """An alignment was fitted without a target domain, so it is the identity."""
+
+
+class DomainScaleWarning(UserWarning):
+    """A column of the target is spread a thousand times wider or narrower than that of the source."""
 
 
 class DegenerateBandwidthWarning(UserWarning):

@@ -14,7 +14,7 @@ from . import backends, bandwidth, ops, spectral
 from .arrays import Array, generator
 from .config import assume_finite
 from .kernels import DEFAULT_KERNEL, Energy, Kernel, check_kernel
-from .rows import check_rows
+from .rows import as_given, check_rows
 
 __all__ = ["NystroemFeatures", "RandomFourierFeatures"]
 
@@ -129,7 +129,8 @@ class RandomFourierFeatures(_FeatureMap):
         target = given.target("transform", (len(rows), self._n_features_out), out)
         frequencies = self._frequencies().cast(given.compute_dtype)
         backends.fourier_features(given["X"], frequencies, self.amplitude_, target, given.where)
-        return given.give("transform", target, out)
+        features = given.give("transform", target, out)
+        return features if out is not None else as_given(features, X)
 
     def mean(self, X: Any, weights: Any = None) -> Array:
         """The mean of the features of `X`, without forming them: its mean embedding.
@@ -279,7 +280,7 @@ class NystroemFeatures(_FeatureMap):
         landmarks, weights = (
             part.astype(rows.dtype, copy=False) for part in (self.landmarks_, self.normalization_)
         )
-        return ops.kernel_matmul(rows, landmarks, weights, kernel=self.kernel_)
+        return as_given(ops.kernel_matmul(rows, landmarks, weights, kernel=self.kernel_), X)
 
     def _select(self, rows: Array, count: int, rng: np.random.Generator) -> Array:
         if self.selection == "uniform":

@@ -14,10 +14,13 @@ from sklearn.base import (
 )
 from sklearn.utils.validation import check_is_fitted
 
-from ..arrays import Array
-from ..errors import NoTargetWarning
-from ..rows import check_rows
+from ..arrays import Array, empty_like, index_of, to_numpy
+from ..errors import DomainScaleWarning, NoTargetWarning
+from ..rows import as_given, check_rows
 from .domains import Domains, Given, domain_numbers, read_domains
+
+_ROWS_FOR_SCALE = 256
+_SCALE_GAP = 1e3
 
 __all__ = ["Aligner", "DomainEstimator", "Reweighter", "TargetPredictor"]
 
@@ -31,6 +34,7 @@ class DomainEstimator(BaseEstimator):  # type: ignore[misc]
     _each_domain: ClassVar[bool] = False  # a map for every domain, not one for all sources
     _least_rows: ClassVar[int] = 2  # of a domain
     _without_target: ClassVar[str] = "its transform is the identity"
+    _on_device: ClassVar[bool] = False  # takes arrays on a GPU; fitted arrays are on the host always
 
     def fit(
         self,
@@ -103,6 +107,8 @@ class DomainEstimator(BaseEstimator):  # type: ignore[misc]
                 raise ValueError(
                     f"{name} needs at least {self._least_rows} {kind} rows{of}, got n_samples = {fewest}"
                 )
+        if X_target is not None:
+            _warn_of_scale(name, domains.X_source, domains.X_target)
         if self._each_domain:
             self.domains_: Array = np.unique(np.concatenate([domains.source_domain, domains.target_domain]))
         self._learn(domains, *given.weights)
@@ -114,6 +120,27 @@ class DomainEstimator(BaseEstimator):  # type: ignore[misc]
 
     def _learn_alone(self, domains: Domains, source_weight: Array | None) -> None:
         """What there is to learn without a target; nothing by default."""
+
+
+def _warn_of_scale(name: str, X: Array, X_target: Array) -> None:
+    """Warn where only one of the domains seems to have been scaled: some hundred rows of each tell."""
+    spreads = []
+    for rows in (X, X_target):
+        some = to_numpy(rows[:: max(1, len(rows) // _ROWS_FOR_SCALE)]).astype(np.float64)
+        with np.errstate(over="ignore", invalid="ignore"):
+            spreads.append(some.std(axis=0))
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+        ratio = spreads[1] / spreads[0]
+    known = np.isfinite(ratio) & (ratio > 0)
+    far = np.flatnonzero(known & (np.abs(np.log(np.where(known, ratio, 1))) > np.log(_SCALE_GAP)))
+    if len(far):
+        warnings.warn(
+            f"{name}: column {far[0]} is spread {ratio[far[0]]:.1e} times as wide in X_target as in X. "
+            "In a Pipeline the steps before do not see X_target: give sample_domain instead, or "
+            'transform_input=["X_target"] with metadata routing',
+            DomainScaleWarning,
+            stacklevel=4,
+        )
 
 
 class Aligner(TransformerMixin, DomainEstimator):  # type: ignore[misc]
@@ -142,12 +169,11 @@ class Aligner(TransformerMixin, DomainEstimator):  # type: ignore[misc]
         rows in their order, shape (n, q).
         """
         given = self._fit_rows(X, y, X_target, y_target, sample_domain, target_labelled, sample_weight)
-        if sample_domain is not None:
-            return self._moved(given.rows, sample_domain)
         if given.sizes is None:
-            return self._moved(given.rows, "source")
+            return as_given(self._moved(given.rows, "source" if sample_domain is None else sample_domain), X)
         moved = self._moved(given.rows, given.domains.source_domain)
-        return np.split(moved, np.cumsum(given.sizes)[:-1])
+        ends = np.cumsum([0, *given.sizes]).tolist()
+        return [as_given(moved[ends[i] : ends[i + 1]], part) for i, part in enumerate(X)]
 
     def transform(self, X: Any, *, domain: Any = "target") -> Any:
         """Move the rows of `X`.
@@ -163,7 +189,7 @@ class Aligner(TransformerMixin, DomainEstimator):  # type: ignore[misc]
         array of shape (n, q) and X's float type
         """
         check_is_fitted(self)
-        return self._moved(check_rows(self, X, reset=False), domain)
+        return as_given(self._moved(check_rows(self, X, reset=False), domain), X)
 
     def get_feature_names_out(self, input_features: Any = None) -> Array:
         """Names of the columns of `transform`: the input's where each column keeps its meaning."""
@@ -192,10 +218,11 @@ class Aligner(TransformerMixin, DomainEstimator):  # type: ignore[misc]
         masks: dict[Any, Array] = {"source": numbers >= 0, "target": numbers < 0}
         if self._each_domain:
             masks = {int(number): numbers == number for number in np.unique(numbers)}
-        moved = {key: self._one_moved(rows[mask], key) for key, mask in masks.items() if mask.any()}
-        out = np.empty((len(rows), next(iter(moved.values())).shape[1]), dtype=rows.dtype)
-        for name, part in moved.items():
-            out[masks[name]] = part
+        places = {key: index_of(mask, rows) for key, mask in masks.items() if mask.any()}
+        moved = {key: self._one_moved(rows[place], key) for key, place in places.items()}
+        out: Array = empty_like(rows, next(iter(moved.values())).shape[1])
+        for key, part in moved.items():
+            out[places[key]] = part
         return out
 
     def _one_moved(self, rows: Array, key: Any) -> Array:

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-from sklearn.utils.validation import _check_sample_weight, check_array, validate_data
+from sklearn.utils.validation import _check_sample_weight
 
-from ..arrays import Array
-from ..rows import check_rows, float_types, refuse_not_finite
+from ..arrays import Array, index_of, namespace, to_numpy
+from ..rows import check_rows, check_rows_beside
 
 __all__ = [
     "Domains",
@@ -113,7 +113,10 @@ def fit_arguments(
     if weights[1] is None and not of_source.any() and (of_target == -1).all():
         arguments = {"X": X, "y": y, "X_target": X_target, "sample_weight": weights[0]}
         return arguments | ({"y_target": y_target, "target_labelled": labelled} if known else {})
-    arguments = {"X": np.concatenate([X, X_target]), "sample_domain": np.concatenate([of_source, of_target])}
+    arguments = {
+        "X": namespace(X).concatenate([X, X_target]),
+        "sample_domain": np.concatenate([of_source, of_target]),
+    }
     if y is not None:
         rest = list(y_target) if y_target is not None else [y[0]] * len(X_target)
         arguments["y"] = plain_labels([*y, *rest])
@@ -146,14 +149,14 @@ def _stacked_rows(estimator: Any, X: Any) -> tuple[Array, list[int] | None]:
         return check_rows(estimator, X, reset=True), None
     first = check_rows(estimator, X[0], reset=True)
     parts = [first, *(check_target_rows(estimator, X[i], first, f"X[{i}]", "X[0]") for i in range(1, len(X)))]
-    return np.concatenate(parts), [len(part) for part in parts]
+    return namespace(first).concatenate(parts), [len(part) for part in parts]
 
 
 def _stacked_targets(estimator: Any, X_target: Any, X: Array) -> tuple[Array, list[int] | None]:
     if not is_list_of_samples(X_target):
         return check_target_rows(estimator, X_target, X), None
     parts = [check_target_rows(estimator, part, X, f"X_target[{i}]") for i, part in enumerate(X_target)]
-    return np.concatenate(parts), [len(part) for part in parts]
+    return namespace(X).concatenate(parts), [len(part) for part in parts]
 
 
 def _stacked(values: Any, sizes: list[int], name: str) -> Any:
@@ -231,7 +234,8 @@ def split_domains(
     if source.all():
         return Domains(X, y, None, None, labelled[:0], numbers, numbers[:0])
     y_source, y_rest = (None, None) if y is None else (plain_labels(y[source]), y[~source])
-    parts = (X[source], y_source, X[~source], y_rest, labelled[~source])
+    rows, rest = (X[index_of(mask, X)] for mask in (source, ~source))
+    parts = (rows, y_source, rest, y_rest, labelled[~source])
     return Domains(*parts, numbers[source], numbers[~source])
 
 
@@ -265,7 +269,9 @@ def split_weights(
     """
     if sample_weight is None:
         return None, None
-    weight = _check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True)
+    weight = _check_sample_weight(
+        to_numpy(sample_weight), np.empty(len(X)), dtype=np.float64, ensure_non_negative=True
+    )
     if sample_domain is None or domains.X_target is None:
         return weight, None
     source = source_mask(sample_domain, len(X))
@@ -279,12 +285,12 @@ def positive(rows: Array, weight: Array | None) -> tuple[Array, Array]:
     """Rows of positive weight and their weights (n,); a row of weight 0 is a row that is not there."""
     if weight is None:
         return rows, np.ones(len(rows))
-    return rows[weight > 0], weight[weight > 0]
+    return rows[index_of(weight > 0, rows)], weight[weight > 0]
 
 
 def domain_numbers(sample_domain: Any, n_rows: int, name: str = "sample_domain") -> Array:
     """The domain number of each of `n_rows` rows: (n_rows,) integers, >= 0 source, < 0 target."""
-    domain = np.asarray(sample_domain)
+    domain = to_numpy(sample_domain)
     if domain.dtype.kind not in "iu":
         raise TypeError(f"{name} must hold integers (>= 0 source, < 0 target), got dtype {domain.dtype}")
     if domain.shape != (n_rows,):
@@ -331,23 +337,20 @@ def check_target_rows(
             f"{name} must have {beside}'s width d = {X.shape[1]}: "
             f"{beside} has shape {X.shape}, {name} {shape}"
         )
-    if hasattr(X_target, "columns"):
-        validate_data(estimator, X_target, reset=False, skip_check_array=True)
-    options = {"dtype": float_types(X_target), "ensure_all_finite": False, "input_name": name}
-    return refuse_not_finite(check_array(X_target, **options), name)
+    return check_rows_beside(estimator, X_target, name, X)
 
 
 def _labels(y: Any, name: str, rows: str, n_rows: int) -> Array | None:
     if y is None:
         return None
-    labels = plain_labels(y) if isinstance(y, list | tuple) else np.asarray(y)
+    labels = plain_labels(y) if isinstance(y, list | tuple) else to_numpy(y)
     if labels.ndim == 0 or len(labels) != n_rows:
         raise ValueError(f"{name} must have one label per row of {rows}, {n_rows}, got shape {labels.shape}")
     return labels
 
 
 def _boolean_mask(mask: Any, n_rows: int, rows: str) -> Array:
-    checked = np.asarray(mask)
+    checked = to_numpy(mask)
     if checked.dtype != bool:
         raise TypeError(
             f"target_labelled must be boolean, one entry per row of {rows}, got dtype {checked.dtype}"
