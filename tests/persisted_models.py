@@ -2,6 +2,9 @@
 
 import isthmus as im
 import numpy as np
+from alignment_table import TABLE
+from isthmus.align import TransferPipeline
+from isthmus.align.base import DomainEstimator, TargetPredictor
 from sklearn.base import clone, is_regressor
 from sklearn.decomposition import PCA
 from sklearn.linear_model import LogisticRegression, Ridge
@@ -21,11 +24,14 @@ def data():
 
 def fitted(model, X, y, X_target):
     """The model on both domains where it takes two, with values for labels where it is a regressor."""
-    name = type(model).__name__
     y = X[:, 0] if is_regressor(model) else y
-    if name in ("CORAL", "TCA", "MeanDiscrepancy", "TransferPipeline"):
-        return model.fit(X, y, X_target)
-    return model.fit(X, y, X_target, y) if name.startswith("Transfer") else model.fit(X, y)
+    if isinstance(model, im.TransferClassifier | im.TransferRegressor | TargetPredictor):
+        return model.fit(X, y, X_target, y)
+    return (
+        model.fit(X, y, X_target)
+        if isinstance(model, DomainEstimator | TransferPipeline)
+        else model.fit(X, y)
+    )
 
 
 MODELS = [
@@ -33,9 +39,7 @@ MODELS = [
     im.LinearSourceRegressor(),
     im.MLPSourceClassifier(**NETWORK),
     im.MLPSourceRegressor(**NETWORK),
-    im.CORAL(),
-    im.MeanDiscrepancy(),
-    im.TCA(n_components=3),
+    *(row.estimator for row in TABLE),
     im.TCA(n_components=3, kernel=im.RBF(bandwidth=[1.0, 2.0]) + 0.5 * im.Linear()),
     im.RandomFourierFeatures(8, kernel=im.RBF([1.0, 2.0]) + im.Matern(), random_state=0),
     im.RandomFourierFeatures(130, sampling="structured", random_state=0),
