@@ -29,8 +29,9 @@ FLOORS = [
         "align.pipeline",
         "align",
     ),
+    *("splitting", "unlabelled", "per_domain", "scorers", "selection"),
     *("tuning", "transfer", "candidates", "model_file", "persist"),
-    *("verdict", "report", "plot", "result", "folders", "datasets", "labels", "job", "demo"),
+    *("verdict", "report", "plot", "displays", "result", "folders", "datasets", "labels", "job", "demo"),
     *("cli", "__main__", "__init__"),
 ]
 ALIGN_FAMILIES = ("moments", "components")
@@ -38,7 +39,7 @@ ALIGN_FAMILIES = ("moments", "components")
 OWNERS = {
     "torch": {"arrays"},
     "cupy": {"arrays"},
-    "matplotlib": {"plot"},
+    "matplotlib": {"plot", "displays"},
     "pyarrow": {"datasets"},
     "pandas": {"datasets"},
     "polars": {"datasets"},

@@ -190,7 +190,7 @@ def test_the_confusion_matrix_counts_each_pair_and_gives_up_beyond_20_classes():
 def test_the_principal_axes_carry_the_largest_variance(d):
     rng = np.random.default_rng(0)
     rows = rng.normal(size=(60, d)) * np.arange(1, d + 1)
-    left, right = plot._plane(rows[:25], rows[25:])
+    left, right = plot.plane(rows[:25], rows[25:])
     spread = np.concatenate([left, right]).var(axis=0)
     expected = np.sort(np.linalg.eigvalsh(np.atleast_2d(np.cov(rows.T, ddof=0))))[::-1][:2]
     np.testing.assert_allclose(spread[: len(expected)], expected, rtol=1e-12)

@@ -33,6 +33,7 @@ from .kernels import (
 if TYPE_CHECKING:
     from . import backends
     from .align import CORAL, TCA, MeanDiscrepancy, make_transfer_pipeline
+    from .displays import EmbeddingDisplay, MeanGapDisplay, SpectrumDisplay
     from .features import NystroemFeatures, RandomFourierFeatures
     from .gradient import mmd2_grad
     from .job import transfer
@@ -45,25 +46,60 @@ if TYPE_CHECKING:
     )
     from .ops import block_sums, kernel_matmul, kernel_matrix, project
     from .persist import load, save
+    from .scorers import (
+        CircularValidation,
+        DeepEmbeddedValidation,
+        ImportanceWeightedScorer,
+        MMDScorer,
+        PredictionEntropyScorer,
+        ProxyADistanceScorer,
+        SoftNeighborhoodDensity,
+    )
+    from .selection import AlignmentSelection, select_alignment
+    from .splitting import DomainSplit, PackedDomains, pack_domains, unpack_domains
     from .transfer import TransferClassifier, TransferRegressor, fine_tune
     from .two_sample import TwoSampleResult, two_sample_test
+    from .unlabelled import (
+        density_ratio,
+        dev_risk,
+        importance_weighted_score,
+        prediction_entropy,
+        proxy_a_distance,
+        soft_neighborhood_density,
+    )
 
 # Public names that load their module on first use, so that `import isthmus` needs numpy only.
 _MODULE_OF = {
+    "AlignmentSelection": "selection",
     "CORAL": "align",
+    "CircularValidation": "scorers",
+    "DeepEmbeddedValidation": "scorers",
+    "DomainSplit": "splitting",
+    "EmbeddingDisplay": "displays",
+    "ImportanceWeightedScorer": "scorers",
     "LinearSourceClassifier": "models",
     "LinearSourceRegressor": "models",
     "MLPSourceClassifier": "models",
     "MLPSourceRegressor": "models",
+    "MMDScorer": "scorers",
     "MeanDiscrepancy": "align",
+    "MeanGapDisplay": "displays",
     "NystroemFeatures": "features",
+    "PackedDomains": "splitting",
+    "PredictionEntropyScorer": "scorers",
+    "ProxyADistanceScorer": "scorers",
     "RandomFourierFeatures": "features",
+    "SoftNeighborhoodDensity": "scorers",
+    "SpectrumDisplay": "displays",
     "TCA": "align",
     "TransferClassifier": "transfer",
     "TransferRegressor": "transfer",
     "TwoSampleResult": "two_sample",
     "block_sums": "ops",
+    "density_ratio": "unlabelled",
+    "dev_risk": "unlabelled",
     "fine_tune": "transfer",
+    "importance_weighted_score": "unlabelled",
     "kernel_matmul": "ops",
     "kernel_matrix": "ops",
     "load": "persist",
@@ -71,36 +107,55 @@ _MODULE_OF = {
     "mmd2": "mmd",
     "mmd2_grad": "gradient",
     "mmd_matrix": "mmd",
+    "pack_domains": "splitting",
     "permuted_mmd2": "mmd",
+    "prediction_entropy": "unlabelled",
     "project": "ops",
+    "proxy_a_distance": "unlabelled",
     "save": "persist",
+    "select_alignment": "selection",
+    "soft_neighborhood_density": "unlabelled",
     "transfer": "job",
     "two_sample_test": "two_sample",
+    "unpack_domains": "splitting",
     "witness": "mmd",
 }
 
 __all__ = [
+    "AlignmentSelection",
     "CORAL",
+    "CircularValidation",
+    "DeepEmbeddedValidation",
     "DegenerateBandwidthWarning",
     "DomainScaleWarning",
+    "DomainSplit",
+    "EmbeddingDisplay",
     "Energy",
     "Exponential",
     "IMQ",
+    "ImportanceWeightedScorer",
     "Laplacian",
     "Linear",
     "LinearSourceClassifier",
     "LinearSourceRegressor",
     "MLPSourceClassifier",
     "MLPSourceRegressor",
+    "MMDScorer",
     "Matern",
     "MeanDiscrepancy",
+    "MeanGapDisplay",
     "ModelFileError",
     "NoTargetWarning",
     "NystroemFeatures",
+    "PackedDomains",
     "Polynomial",
+    "PredictionEntropyScorer",
+    "ProxyADistanceScorer",
     "RBF",
     "RandomFourierFeatures",
     "RationalQuadratic",
+    "SoftNeighborhoodDensity",
+    "SpectrumDisplay",
     "TCA",
     "TrainingDivergedError",
     "TransferClassifier",
@@ -110,7 +165,10 @@ __all__ = [
     "backends",
     "block_sums",
     "config",
+    "density_ratio",
+    "dev_risk",
     "fine_tune",
+    "importance_weighted_score",
     "kernel_matmul",
     "kernel_matrix",
     "load",
@@ -118,11 +176,17 @@ __all__ = [
     "mmd2",
     "mmd2_grad",
     "mmd_matrix",
+    "pack_domains",
     "permuted_mmd2",
+    "prediction_entropy",
     "project",
+    "proxy_a_distance",
     "save",
+    "select_alignment",
+    "soft_neighborhood_density",
     "transfer",
     "two_sample_test",
+    "unpack_domains",
     "witness",
 ]
 

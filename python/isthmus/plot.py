@@ -16,7 +16,7 @@ from .report import METRICS, SCORES, Picture
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-_SOURCE, _TARGET, _ACCENT = "#3f7fd0", "#e07b25", "#2f9e6e"  # readable on white and on black
+SOURCE, TARGET, ACCENT = "#3f7fd0", "#e07b25", "#2f9e6e"  # readable on white and on black
 _INK = "#010203"  # stands for the page's text colour; replaced by currentColor
 _POINTS = 400  # of each domain in a scatter plot
 _CLASSES = 20  # the largest confusion matrix drawn
@@ -56,8 +56,8 @@ def scores(summary: Mapping[str, Any]) -> Picture:
     def draw(figure: Figure) -> None:
         axes = figure.subplots()
         for at, value in enumerate(values):
-            axes.plot([value["low"], value["high"]], [at, at], color=_ACCENT, linewidth=3, alpha=0.5)
-            axes.plot(value["score"], at, "o", color=_ACCENT, markersize=8)
+            axes.plot([value["low"], value["high"]], [at, at], color=ACCENT, linewidth=3, alpha=0.5)
+            axes.plot(value["score"], at, "o", color=ACCENT, markersize=8)
         axes.set_yticks(range(len(names)), [SCORES[key][0] for key in names])
         axes.set_ylim(len(names) - 0.5, -0.5)
         axes.set_xlabel(f"{metric} on held-out target rows")
@@ -79,9 +79,9 @@ def domains(
         for axes, (name, (source, target)) in zip(
             figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True
         ):
-            left, right = _plane(source, target)
-            axes.scatter(*left.T, s=9, color=_SOURCE, alpha=0.6, linewidths=0, label="source")
-            axes.scatter(*right.T, s=9, color=_TARGET, alpha=0.6, linewidths=0, label="target")
+            left, right = plane(source, target)
+            axes.scatter(*left.T, s=9, color=SOURCE, alpha=0.6, linewidths=0, label="source")
+            axes.scatter(*right.T, s=9, color=TARGET, alpha=0.6, linewidths=0, label="target")
             axes.set_title(name, fontsize=10)
             axes.set_xlabel("first principal axis")
             axes.set_ylabel("second principal axis")
@@ -98,9 +98,9 @@ def features(shifts: Sequence[Mapping[str, Any]]) -> Picture:
     def draw(figure: Figure) -> None:
         axes = figure.subplots()
         at = np.arange(len(shifts))
-        axes.barh(at - 0.2, [row["before"] for row in shifts], 0.4, color=_TARGET, label="before")
+        axes.barh(at - 0.2, [row["before"] for row in shifts], 0.4, color=TARGET, label="before")
         if all(row["after"] is not None for row in shifts):
-            axes.barh(at + 0.2, [row["after"] for row in shifts], 0.4, color=_ACCENT, label="after")
+            axes.barh(at + 0.2, [row["after"] for row in shifts], 0.4, color=ACCENT, label="after")
         axes.set_yticks(at, [_short(row["name"]) for row in shifts], parse_math=False)
         axes.set_ylim(len(shifts) - 0.4, -0.6)
         axes.set_xlabel("target mean minus source mean, in scaled units")
@@ -146,7 +146,7 @@ def _against(y_true: NDArray[Any], y_pred: NDArray[Any]) -> Picture:
         axes = figure.subplots()
         ends = [min(y_true.min(), y_pred.min()), max(y_true.max(), y_pred.max())]
         axes.plot(ends, ends, color=_INK, linewidth=1, alpha=0.5)
-        axes.scatter(y_true, y_pred, s=14, color=_ACCENT, alpha=0.7, linewidths=0)
+        axes.scatter(y_true, y_pred, s=14, color=ACCENT, alpha=0.7, linewidths=0)
         axes.set_xlabel("true")
         axes.set_ylabel("predicted")
 
@@ -154,7 +154,8 @@ def _against(y_true: NDArray[Any], y_pred: NDArray[Any]) -> Picture:
     return _picture("Fine-tuned model on held-out target rows", said, draw, 4.0, 3.6)
 
 
-def _plane(source: NDArray[Any], target: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
+def plane(source: NDArray[Any], target: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Up to 400 rows of each domain on the two leading principal axes of these rows, (m, 2) each."""
     rng = np.random.default_rng(0)
     picked = [rows[np.sort(rng.permutation(len(rows))[:_POINTS])] for rows in (source, target)]
     pooled = np.concatenate(picked).astype(np.float64)
@@ -169,7 +170,7 @@ def _plane(source: NDArray[Any], target: NDArray[Any]) -> tuple[NDArray[Any], ND
 def _ramp() -> Any:
     from matplotlib.colors import LinearSegmentedColormap
 
-    clear = (*(int(_ACCENT[i : i + 2], 16) / 255 for i in (1, 3, 5)), 0.0)
+    clear = (*(int(ACCENT[i : i + 2], 16) / 255 for i in (1, 3, 5)), 0.0)
     return LinearSegmentedColormap.from_list("share", [clear, (*clear[:3], 0.75)])
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from copy import deepcopy
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin, clone, is_classifier, is_regressor
@@ -104,6 +104,8 @@ def fine_tune(
 
 class _Transfer(BaseEstimator):  # type: ignore[misc]
     """What the two estimators share; their parameters and fitted attributes stand in `TransferClassifier`."""
+
+    __metadata_request__fit: ClassVar = {"sample_domain": True, "target_labelled": True}
 
     def __init__(
         self,
@@ -209,23 +211,23 @@ class _Transfer(BaseEstimator):  # type: ignore[misc]
             self.classes_ = self.model_.classes_
         return self
 
-    def predict(self, X: Any) -> Array:
-        """Predictions (n,) for target rows `X` (n, d)."""
-        rows = self._input(X)
+    def predict(self, X: Any, *, domain: Any = "target") -> Array:
+        """Predictions (n,) for rows `X` (n, d) of a domain, the target by default."""
+        rows = self._input(X, domain)
         return np.asarray(self.model_.predict(rows))
 
-    def features(self, X: Any, *, domain: str = "target") -> Array:
+    def features(self, X: Any, *, domain: Any = "target") -> Array:
         """Rows of a domain in the shared feature space: aligned, then f(x) where there is a source model."""
         Z = self._aligned(X, domain)
         encoder = self.source_ if self.mode_ == "features" else self.model_
         return Z if encoder is None else np.asarray(encoder.features(Z))
 
-    def _input(self, X: Any) -> Array:
+    def _input(self, X: Any, domain: Any) -> Array:
         """What `model_` takes."""
         check_is_fitted(self)
-        return self.features(X) if self.mode_ == "features" else self._aligned(X, "target")
+        return self.features(X, domain=domain) if self.mode_ == "features" else self._aligned(X, domain)
 
-    def _aligned(self, X: Any, domain: str) -> Array:
+    def _aligned(self, X: Any, domain: Any) -> Array:
         check_is_fitted(self)
         return self._moved(check_rows(self, X, reset=False), domain)
 
@@ -347,9 +349,9 @@ class TransferClassifier(ClassifierMixin, _Transfer):  # type: ignore[misc]
     """
 
     @available_if(_has_probabilities)  # type: ignore[untyped-decorator]
-    def predict_proba(self, X: Any) -> Array:
-        """Class probabilities (n, n_classes) for target rows `X` (n, d), columns as in `classes_`."""
-        rows = self._input(X)
+    def predict_proba(self, X: Any, *, domain: Any = "target") -> Array:
+        """Class probabilities (n, n_classes) for rows `X` (n, d) of a domain, columns as in `classes_`."""
+        rows = self._input(X, domain)
         return np.asarray(self.model_.predict_proba(rows))
 
 

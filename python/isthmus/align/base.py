@@ -31,6 +31,8 @@ class DomainEstimator(BaseEstimator):  # type: ignore[misc]
     Fitted: `n_features_in_`, `feature_names_in_` when X has names, `has_target_`.
     """
 
+    # With metadata routing on, `fit` asks for these by itself.
+    __metadata_request__fit: ClassVar = {"sample_domain": True, "target_labelled": True}
     _each_domain: ClassVar[bool] = False  # a map for every domain, not one for all sources
     _least_rows: ClassVar[int] = 2  # of a domain
     _without_target: ClassVar[str] = "its transform is the identity"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 from sklearn.base import BaseEstimator, clone, is_regressor
@@ -49,9 +49,14 @@ def _model_has(name: str) -> Callable[[Callable[..., Any]], Any]:
 class TransferPipeline(BaseEstimator):  # type: ignore[misc]
     """Align, then fit the model on the source rows and on the target rows declared labelled.
 
+    `predict` and its like take target rows. With `domain` ("source", or the domain number of each row, as in
+    the aligners' `transform`) they take rows of a source, moved by its own map.
+
     Fitted: `align_` (the fitted aligner, or None), `model_` (the fitted model), `n_features_in_`, `classes_`
     where the model has them. Made by `make_transfer_pipeline`.
     """
+
+    __metadata_request__fit: ClassVar = {"sample_domain": True, "target_labelled": True}
 
     def __init__(self, align: Any, model: Any) -> None:
         self.align = align
@@ -110,26 +115,26 @@ class TransferPipeline(BaseEstimator):  # type: ignore[misc]
             raise ValueError(f"{type(self.model).__name__}.fit takes no sample_weight, got one from {giver}")
         return self
 
-    def predict(self, X: Any) -> Any:
-        """The model's predictions for target rows `X` (n, d)."""
-        return self._of_target("predict", X)
+    def predict(self, X: Any, *, domain: Any = "target") -> Any:
+        """The model's predictions for rows `X` (n, d) of a domain, the target by default."""
+        return self._said("predict", X, domain)
 
     @_model_has("predict_proba")
-    def predict_proba(self, X: Any) -> Any:
-        """The model's class probabilities for target rows `X` (n, d)."""
-        return self._of_target("predict_proba", X)
+    def predict_proba(self, X: Any, *, domain: Any = "target") -> Any:
+        """The model's class probabilities for rows `X` (n, d) of a domain, the target by default."""
+        return self._said("predict_proba", X, domain)
 
     @_model_has("decision_function")
-    def decision_function(self, X: Any) -> Any:
-        """The model's decision values for target rows `X` (n, d)."""
-        return self._of_target("decision_function", X)
+    def decision_function(self, X: Any, *, domain: Any = "target") -> Any:
+        """The model's decision values for rows `X` (n, d) of a domain, the target by default."""
+        return self._said("decision_function", X, domain)
 
     @_model_has("score")
-    def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
-        """The model's own score (accuracy or R2) on target rows `X` with labels `y`."""
+    def score(self, X: Any, y: Any, sample_weight: Any = None, *, domain: Any = "target") -> float:
+        """The model's own score (accuracy or R2) on rows `X` of a domain with labels `y`."""
         check_is_fitted(self)
         extra = {} if sample_weight is None else {"sample_weight": sample_weight}
-        return float(self.model_.score(self._aligned(check_rows(self, X, reset=False), "target"), y, **extra))
+        return float(self.model_.score(self._aligned(check_rows(self, X, reset=False), domain), y, **extra))
 
     @property
     def classes_(self) -> Array:
@@ -148,6 +153,6 @@ class TransferPipeline(BaseEstimator):  # type: ignore[misc]
     def _aligned(self, rows: Array, domain: Any) -> Any:
         return rows if self.align_ is None else self.align_.transform(rows, domain=domain)
 
-    def _of_target(self, method: str, X: Any) -> Any:
+    def _said(self, method: str, X: Any, domain: Any) -> Any:
         check_is_fitted(self)
-        return getattr(self.model_, method)(self._aligned(check_rows(self, X, reset=False), "target"))
+        return getattr(self.model_, method)(self._aligned(check_rows(self, X, reset=False), domain))

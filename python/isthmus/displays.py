@@ -1,0 +1,166 @@
+"""Pictures of a fitted alignment with matplotlib, which is imported inside: `from_estimator`, then `plot`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Self
+
+import numpy as np
+from sklearn.utils.validation import check_is_fitted
+
+from .arrays import Array
+from .per_domain import aligned_rows
+from .plot import ACCENT, SOURCE, TARGET, plane
+
+__all__ = ["EmbeddingDisplay", "MeanGapDisplay", "SpectrumDisplay"]
+
+
+@dataclass(eq=False)
+class EmbeddingDisplay:
+    """Source and target rows on their two leading principal axes, before and after alignment.
+
+    Each panel has axes of its own, of all its rows. At most 400 rows of each domain are drawn.
+    After `plot`: `axes_` (before, after), `figure_`.
+    """
+
+    before: tuple[Array, Array]
+    """Source and target points, each (m, 2)."""
+    after: tuple[Array, Array]
+    """The same rows after alignment."""
+    name: str = "alignment"
+    """What stands over the second panel."""
+
+    @classmethod
+    def from_estimator(cls, estimator: Any, X: Any, X_target: Any, *, ax: Any = None) -> Self:
+        """Draw source rows `X` (ns, d) and target rows `X_target` (nt, d) before and after.
+
+        Parameters
+        ----------
+        estimator : a fitted aligner, `TransferPipeline`, `TransferClassifier`, or a Pipeline with one of them
+        ax : two matplotlib axes, or None for a new figure
+        """
+        before, after, name = _before_and_after(estimator, X, X_target)
+        return cls(plane(*before), plane(*after), name).plot(ax)
+
+    def plot(self, ax: Any = None) -> Self:
+        """Draw on two axes, or on a new figure."""
+        self.axes_, self.figure_ = _axes(ax, 2)
+        panels = zip(self.axes_, (self.before, self.after), ("before", f"after {self.name}"), strict=True)
+        for axes, (source, target), title in panels:
+            axes.scatter(*source.T, s=9, color=SOURCE, alpha=0.6, linewidths=0, label="source")
+            axes.scatter(*target.T, s=9, color=TARGET, alpha=0.6, linewidths=0, label="target")
+            axes.set(title=title, xlabel="first principal axis", ylabel="second principal axis")
+        self.axes_[0].legend()
+        return self
+
+
+@dataclass(eq=False)
+class SpectrumDisplay:
+    """The eigenvalues of a method of components, and the residual of each.
+
+    After `plot`: `axes_` (eigenvalues, residuals), `figure_`. The residuals have the scale on the right.
+    """
+
+    eigenvalues: Array
+    """(k,), largest first."""
+    residuals: Array
+    """(k,), as the method defines them."""
+
+    @classmethod
+    def from_estimator(cls, estimator: Any, *, ax: Any = None) -> Self:
+        """Draw the `eigenvalues_` and `residuals_` of a fitted method, or of the `align_` of a fitted model.
+
+        Raises TypeError where there are none.
+        """
+        method = _aligner(estimator)
+        check_is_fitted(method)
+        missing = [name for name in ("eigenvalues_", "residuals_") if not hasattr(method, name)]
+        if missing:
+            raise TypeError(f"{type(method).__name__} has no {' and no '.join(missing)} to draw")
+        return cls(np.asarray(method.eigenvalues_), np.asarray(method.residuals_)).plot(ax)
+
+    def plot(self, ax: Any = None) -> Self:
+        """Draw on the axes `ax`, or on a new figure."""
+        (left,), self.figure_ = _axes(ax, 1)
+        right = left.twinx()
+        at = np.arange(1, len(self.eigenvalues) + 1)
+        left.plot(at, self.eigenvalues, "o-", color=ACCENT, label="eigenvalue")
+        right.plot(at, self.residuals, "x", color=TARGET, label="residual")
+        # A rounded zero has no place on a logarithmic scale.
+        for axes, values in ((left, self.eigenvalues), (right, self.residuals)):
+            axes.set_yscale("log" if len(values) and (values > 0).all() else "linear")
+        left.set(xlabel="component", ylabel="eigenvalue")
+        right.set_ylabel("residual")
+        left.legend(handles=[*left.lines, *right.lines])
+        self.axes_ = (left, right)
+        return self
+
+
+@dataclass(eq=False)
+class MeanGapDisplay:
+    """How far apart the means of the domains lie along each column, before and after alignment.
+
+    The gap of a column is |mean of target - mean of source| over the root of the mean of both variances; NaN
+    where both domains are constant and differ. After `plot`: `axes_` (before, after), `figure_`.
+    """
+
+    before: Array
+    """(d,), of the columns of X."""
+    after: Array
+    """(q,), of the columns after alignment."""
+    name: str = "alignment"
+    """What stands over the second panel."""
+
+    @classmethod
+    def from_estimator(cls, estimator: Any, X: Any, X_target: Any, *, ax: Any = None) -> Self:
+        """Draw the gaps of source rows `X` (ns, d) and target rows `X_target` (nt, d) before and after.
+
+        Parameters as in `EmbeddingDisplay.from_estimator`.
+        """
+        before, after, name = _before_and_after(estimator, X, X_target)
+        return cls(_gaps(*before), _gaps(*after), name).plot(ax)
+
+    def plot(self, ax: Any = None) -> Self:
+        """Draw on two axes, or on a new figure."""
+        self.axes_, self.figure_ = _axes(ax, 2)
+        panels = zip(self.axes_, (self.before, self.after), ("before", f"after {self.name}"), strict=True)
+        for axes, gaps, title in panels:
+            axes.bar(np.arange(len(gaps)), gaps, color=ACCENT)
+            axes.set(title=title, xlabel="column")
+        self.axes_[0].set_ylabel("gap of the means, in standard deviations")
+        return self
+
+
+def _gaps(source: Array, target: Array) -> Array:
+    gap = np.abs(target.mean(axis=0) - source.mean(axis=0))
+    scale = np.sqrt((source.var(axis=0) + target.var(axis=0)) / 2)
+    unscaled = np.where(gap == 0, 0.0, np.nan)
+    return np.asarray(np.divide(gap, scale, out=unscaled, where=scale > 0))
+
+
+def _before_and_after(
+    estimator: Any, X: Any, X_target: Any
+) -> tuple[tuple[Array, Array], tuple[Array, Array], str]:
+    before = np.asarray(X, dtype=np.float64), np.asarray(X_target, dtype=np.float64)
+    after = aligned_rows(estimator, X, "source"), aligned_rows(estimator, X_target, "target")
+    return before, after, type(_aligner(estimator)).__name__
+
+
+def _aligner(estimator: Any) -> Any:
+    """The fitted aligner inside an estimator, or the estimator itself."""
+    last = estimator[-1] if hasattr(estimator, "steps") else estimator
+    align = getattr(last, "align_", None)
+    return last if align is None else align
+
+
+def _axes(ax: Any, count: int) -> tuple[tuple[Any, ...], Any]:
+    """`count` axes and their figure: those given, or new ones."""
+    if ax is None:
+        import matplotlib.pyplot as plt
+
+        figure, axes = plt.subplots(1, count, figsize=(4.5 * count, 3.6), layout="constrained", squeeze=False)
+        return tuple(axes[0]), figure
+    axes = tuple(np.ravel(np.asarray(ax, dtype=object)))
+    if len(axes) != count:
+        raise ValueError(f"ax must be {'one axes' if count == 1 else f'{count} axes'}, got {len(axes)}")
+    return axes, axes[0].figure

@@ -1,0 +1,67 @@
+"""What a fitted estimator makes of the rows of one domain: predictions, and rows in its own space."""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any
+
+import numpy as np
+from sklearn.pipeline import Pipeline
+from sklearn.utils.validation import has_fit_parameter
+
+from .arrays import Array
+
+__all__ = ["aligned_rows", "fit_names", "respond"]
+
+
+def respond(estimator: Any, method: str, rows: Any, domain: Any) -> Array:
+    """What `estimator.method` says of rows of a domain: "source", "target" or the number of each row.
+
+    A method that takes `domain` gets it; in a Pipeline so does the `transform` of each step that takes it.
+    Otherwise the estimator treats the rows of both domains alike.
+    """
+    if isinstance(estimator, Pipeline):
+        return respond(estimator[-1], method, _through(estimator, rows, domain), domain)
+    if not hasattr(estimator, method):
+        raise TypeError(f"{type(estimator).__name__} has no {method}, which this score needs")
+    call = getattr(estimator, method)
+    return np.asarray(call(rows, domain=domain) if _takes(call, "domain") else call(rows))
+
+
+def aligned_rows(estimator: Any, rows: Any, domain: Any) -> Array:
+    """Rows of a domain in the space in which `estimator` predicts, as float64.
+
+    The first that fits: the steps of a Pipeline before the last, then the last; `features(rows, domain=)`;
+    the fitted aligner `align_`; `transform(rows, domain=)`; the rows as they are.
+    """
+    if isinstance(estimator, Pipeline):
+        return aligned_rows(estimator[-1], _through(estimator, rows, domain), domain)
+    align = getattr(estimator, "align_", None)
+    if hasattr(estimator, "features") and _takes(estimator.features, "domain"):
+        rows = estimator.features(rows, domain=domain)
+    elif align is not None:
+        rows = align.transform(rows, domain=domain)
+    elif hasattr(estimator, "transform") and _takes(estimator.transform, "domain"):
+        rows = estimator.transform(rows, domain=domain)
+    return np.asarray(rows, dtype=np.float64)
+
+
+def fit_names(estimator: Any, name: str) -> list[str]:
+    """The arguments by which `name` reaches the `fit` of the estimator, or of the steps of a Pipeline."""
+    if not isinstance(estimator, Pipeline):
+        return [name] if has_fit_parameter(estimator, name) else []
+    steps = [(key, step) for key, step in estimator.steps if hasattr(step, "fit")]
+    return [f"{key}__{name}" for key, step in steps if has_fit_parameter(step, name)]
+
+
+def _takes(call: Any, name: str) -> bool:
+    return name in inspect.signature(call).parameters
+
+
+def _through(pipeline: Pipeline, rows: Any, domain: Any) -> Any:
+    """Rows of a domain as the last step of a fitted pipeline takes them."""
+    for _, step in pipeline.steps[:-1]:
+        if step is not None and step != "passthrough":
+            given = {"domain": domain} if _takes(step.transform, "domain") else {}
+            rows = step.transform(rows, **given)
+    return rows
