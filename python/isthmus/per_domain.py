@@ -40,7 +40,7 @@ def aligned_rows(estimator: Any, rows: Any, domain: Any) -> Array:
     if hasattr(estimator, "features") and _takes(estimator.features, "domain"):
         rows = estimator.features(rows, domain=domain)
     elif align is not None:
-        rows = align.transform(rows, domain=domain)
+        rows = align.transform(np.asarray(rows), domain=domain)  # whoever has `align_` fitted it on arrays
     elif hasattr(estimator, "transform") and _takes(estimator.transform, "domain"):
         rows = estimator.transform(rows, domain=domain)
     return np.asarray(rows, dtype=np.float64)

@@ -169,16 +169,17 @@ def proxy_a_distance(
 ) -> float:
     """How well a classifier tells the domains apart: 2 (1 - 2 error), 0 not at all, 2 without a mistake.
 
-    The error is the mean of both domains' errors, each row judged by a classifier that has not seen it; it
-    can exceed one half by chance, then the distance falls below 0. Parameters as in `density_ratio`.
+    A row counts as a target row where p_target / p_source exceeds 1, judged by a classifier that has not seen
+    it; the error is the mean of both domains' errors. It can exceed one half by chance, then the distance
+    falls below 0. Parameters as in `density_ratio`.
 
     Source: Ben-David, Blitzer, Crammer, Pereira, NIPS 2006.
     """
     proba, is_target = domain_probabilities(
         X, X_target, classifier=classifier, n_folds=n_folds, random_state=random_state
     )
-    # One half is half a mistake.
-    wrong = np.where(is_target, proba < 0.5, proba > 0.5) + 0.5 * (proba == 0.5)
+    share = is_target.mean()  # P(target | row) where both densities are equal; there, half a mistake
+    wrong = np.where(is_target, proba < share, proba > share) + 0.5 * (proba == share)
     error = (wrong[is_target].mean() + wrong[~is_target].mean()) / 2
     return float(2 * (1 - 2 * error))
 
