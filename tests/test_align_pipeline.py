@@ -137,6 +137,23 @@ def test_predictions_are_those_of_the_model_on_target_rows():
     assert pipeline.score(X_target, y_target) == pipeline.model_.score(Z, y_target)
 
 
+@pytest.mark.parametrize("align", [None, im.CORAL(ridge=0.0), im.TCA(n_components=4)])
+def test_predictions_for_source_rows_go_through_the_map_of_the_source(align):
+    X, y, X_target, y_target = rescaled_target()
+    pipeline = im.make_transfer_pipeline(align, LogisticRegression()).fit(X, y, X_target)
+    rows, _, domain = in_one_array(X, y, X_target, y_target)
+    Z = X if align is None else pipeline.align_.transform(X, domain="source")
+    for method in ("predict", "predict_proba", "decision_function"):
+        expected = getattr(pipeline.model_, method)(Z)
+        np.testing.assert_array_equal(getattr(pipeline, method)(X, domain="source"), expected)
+        mixed = getattr(pipeline, method)(rows, domain=domain)
+        np.testing.assert_allclose(mixed[:100], expected, rtol=1e-12)
+        np.testing.assert_allclose(mixed[100:], getattr(pipeline, method)(X_target), rtol=1e-12)
+    assert pipeline.score(X, y, domain="source") == pipeline.model_.score(Z, y)
+    if isinstance(align, im.CORAL):
+        assert (pipeline.predict_proba(X) != pipeline.predict_proba(X, domain="source")).any()
+
+
 def test_pipeline_has_only_the_methods_of_its_model():
     pipeline = im.make_transfer_pipeline(im.CORAL(), Ridge())
     assert not hasattr(pipeline, "predict_proba") and not hasattr(pipeline, "decision_function")

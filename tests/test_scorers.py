@@ -92,6 +92,12 @@ class TestFormulas:
         loss = rng.exponential(size=40)
         assert im.dev_risk(loss, np.ones(40)) == pytest.approx(loss.mean(), rel=1e-15)
 
+    def test_dev_takes_the_rounding_of_equal_weights_for_no_spread(self, rng):
+        for weight in rng.exponential(size=20):
+            loss = rng.exponential(size=37)
+            found = im.dev_risk(loss, np.full(37, weight))
+            assert found == pytest.approx(weight * loss.mean(), rel=1e-12)
+
     def test_entropy_of_probabilities_with_zeros(self):
         p = np.array([[1.0, 0.0, 0.0], [0.5, 0.5, 0.0], [1 / 3, 1 / 3, 1 / 3]])
         assert im.prediction_entropy(p) == pytest.approx((0 + np.log(2) + np.log(3)) / 3, rel=1e-14)
@@ -369,6 +375,18 @@ class TestWhatIsAsked:
         train, test = halves()
         alike = Alike().fit(train.X, train.y, sample_domain=train.sample_domain)
         assert of(scorer, alike, test) == pytest.approx(of(scorer, fitted()[0], test), rel=1e-9)
+
+    @pytest.mark.parametrize("scorer", SCORERS, ids=by_name)
+    def test_a_search_is_the_estimator_it_found(self, scorer):
+        train, test = halves()
+        search = GridSearchCV(
+            im.make_transfer_pipeline(None, LogisticRegression()),
+            {"align": [im.CORAL()]},
+            cv=im.DomainSplit(2),
+        )
+        numbers = train.sample_domain
+        search.fit(train.X, train.y, groups=numbers, sample_domain=numbers)
+        assert of(scorer, search, test) == pytest.approx(of(scorer, fitted(im.CORAL())[0], test), rel=1e-12)
 
     @pytest.mark.parametrize("scorer", SCORERS, ids=by_name)
     def test_several_sources_and_targets(self, scorer):

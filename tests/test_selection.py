@@ -1,6 +1,8 @@
 """Alignment chosen without target labels: the table, the rule, and what it may not look at."""
 
 import dataclasses
+import re
+from pathlib import Path
 
 import isthmus as im
 import numpy as np
@@ -274,3 +276,26 @@ class TestArguments:
         assert result.methods == ("source only", "CORAL()", "CORAL(ridge=0.5)")
         with pytest.raises(ValueError, match="scorer must be one of mmd, got 'dev'"):
             result.mean("dev")
+
+
+def test_the_page_about_selection_runs():
+    """Its blocks, as one program; the aligned model is chosen and is right."""
+    matplotlib = pytest.importorskip("matplotlib")
+    matplotlib.use("agg")
+    page = (Path(__file__).parents[1] / "docs" / "selection.md").read_text(encoding="utf-8")
+    space = {}
+    for block in re.findall(r"^```python\n(.*?)^```$", page, flags=re.MULTILINE | re.DOTALL):
+        exec(block, space)
+    assert space["found"].best != "source only"
+    assert space["model"].score(space["X_target"], space["y_target"]) > 0.85
+    assert space["search"].best_estimator_.align is not None and len(space["scores"]) == 5
+    import matplotlib.pyplot as plt
+
+    plt.close("all")
+    assert set(re.findall(r"\bim\.(\w+)", page)) <= set(im.__all__)
+
+
+def test_the_page_names_every_scorer():
+    page = (Path(__file__).parents[1] / "docs" / "selection.md").read_text(encoding="utf-8")
+    rows = dict(re.findall(r'^\| `"(\w+)"` \| `(\w+)`', page, flags=re.MULTILINE))
+    assert rows == {name: kind.__name__ for name, kind in SCORERS.items()}

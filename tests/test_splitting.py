@@ -193,6 +193,11 @@ class TestDomainSplit:
         )
         assert [len(test) for _, test in folds] == [40, 40, 40]
 
+    def test_labels_in_several_columns_are_dealt_as_they_come(self):
+        packed = packed_toy()
+        folds = list(im.DomainSplit(3, test="both").split(packed.X, packed.X[:, :2], packed.sample_domain))
+        assert [len(test) for _, test in folds] == [40, 40, 40]
+
     @pytest.mark.parametrize(
         ("options", "domain", "message"),
         [

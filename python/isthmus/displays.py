@@ -9,7 +9,7 @@ import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
 from .arrays import Array
-from .per_domain import aligned_rows
+from .per_domain import aligned_rows, found_by_search
 from .plot import ACCENT, SOURCE, TARGET, plane
 
 __all__ = ["EmbeddingDisplay", "MeanGapDisplay", "SpectrumDisplay"]
@@ -148,7 +148,8 @@ def _before_and_after(
 
 def _aligner(estimator: Any) -> Any:
     """The fitted aligner inside an estimator, or the estimator itself."""
-    last = estimator[-1] if hasattr(estimator, "steps") else estimator
+    found = found_by_search(estimator)
+    last = found[-1] if hasattr(found, "steps") else found
     align = getattr(last, "align_", None)
     return last if align is None else align
 

@@ -11,15 +11,16 @@ from sklearn.utils.validation import has_fit_parameter
 
 from .arrays import Array
 
-__all__ = ["aligned_rows", "fit_names", "respond"]
+__all__ = ["aligned_rows", "fit_names", "found_by_search", "respond"]
 
 
 def respond(estimator: Any, method: str, rows: Any, domain: Any) -> Array:
     """What `estimator.method` says of rows of a domain: "source", "target" or the number of each row.
 
-    A method that takes `domain` gets it; in a Pipeline so does the `transform` of each step that takes it.
-    Otherwise the estimator treats the rows of both domains alike.
+    A method that takes `domain` gets it; in a Pipeline so does the `transform` of each step that takes it. A
+    search is its `best_estimator_`. Otherwise the estimator treats the rows of both domains alike.
     """
+    estimator = found_by_search(estimator)
     if isinstance(estimator, Pipeline):
         return respond(estimator[-1], method, _through(estimator, rows, domain), domain)
     if not hasattr(estimator, method):
@@ -31,9 +32,11 @@ def respond(estimator: Any, method: str, rows: Any, domain: Any) -> Array:
 def aligned_rows(estimator: Any, rows: Any, domain: Any) -> Array:
     """Rows of a domain in the space in which `estimator` predicts, as float64.
 
-    The first that fits: the steps of a Pipeline before the last, then the last; `features(rows, domain=)`;
-    the fitted aligner `align_`; `transform(rows, domain=)`; the rows as they are.
+    The first that fits: the `best_estimator_` of a search; the steps of a Pipeline before the last, then the
+    last; `features(rows, domain=)`; the fitted aligner `align_`; `transform(rows, domain=)`; the rows as they
+    are.
     """
+    estimator = found_by_search(estimator)
     if isinstance(estimator, Pipeline):
         return aligned_rows(estimator[-1], _through(estimator, rows, domain), domain)
     align = getattr(estimator, "align_", None)
@@ -44,6 +47,11 @@ def aligned_rows(estimator: Any, rows: Any, domain: Any) -> Array:
     elif hasattr(estimator, "transform") and _takes(estimator.transform, "domain"):
         rows = estimator.transform(rows, domain=domain)
     return np.asarray(rows, dtype=np.float64)
+
+
+def found_by_search(estimator: Any) -> Any:
+    """The estimator that a fitted GridSearchCV or its like found best, or the estimator itself."""
+    return getattr(estimator, "best_estimator_", estimator)
 
 
 def fit_names(estimator: Any, name: str) -> list[str]:

@@ -17,7 +17,7 @@ from .arrays import Array
 from .kernel_base import Kernel
 from .kernels import DEFAULT_KERNEL
 from .mmd import mmd2
-from .per_domain import aligned_rows, fit_names, respond
+from .per_domain import aligned_rows, fit_names, found_by_search, respond
 from .unlabelled import (
     density_ratio,
     dev_risk,
@@ -292,7 +292,7 @@ class CircularValidation(UnlabelledScorer):
         else:
             new_target, domain = ~source.domain, ~np.concatenate([target.domain, source.domain])
         with config_context(enable_metadata_routing=False):
-            copy = clone(estimator)
+            copy = clone(found_by_search(estimator))
             takers = fit_names(copy, "sample_domain")
             if takers:
                 copy.fit(np.concatenate(rows), labels, **dict.fromkeys(takers, domain))

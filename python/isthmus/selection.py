@@ -49,11 +49,11 @@ class AlignmentSelection:
 
     methods: tuple[str, ...]
     """Names of the methods, source only first."""
-    scores: Mapping[str, Array]
+    scores: Mapping[str, Array] = field(repr=False)
     """Scorer to float64 (n_methods, n_folds), higher is better; the first scorer chooses."""
-    fit_time: Array
+    fit_time: Array = field(repr=False)
     """Seconds, float64 (n_methods, n_folds)."""
-    target_score: Array | None
+    target_score: Array | None = field(repr=False)
     """Accuracy or R2 on held-out target rows, float64 (n_methods, n_folds), where `y_target_test` was given.
     The choice does not look at it."""
     best: str

@@ -71,7 +71,7 @@ def pack_domains(
     if X_target is None:
         raise ValueError("X_target must hold the target rows, got None")
     given = read_domains(
-        _Packing(), X, y, X_target, y_target, target_labelled=target_labelled, sample_weight=sample_weight
+        _PackDomains(), X, y, X_target, y_target, target_labelled=target_labelled, sample_weight=sample_weight
     )
     domains, weight = given.domains, given.weights[0]
     if domains.y_source is None and domains.y_target is not None:
@@ -238,12 +238,14 @@ def _classes(y: Array) -> Array:
     if y.dtype == object:
         kinds = sorted({type(label).__name__ for label in y})
         raise TypeError(f"y must hold labels of one kind on the source rows, got {', '.join(kinds)}")
+    if y.ndim > 1:
+        return np.zeros(len(y), dtype=np.intp)
     classes, group = np.unique(y, return_inverse=True)
     values = y.dtype.kind == "f" and not np.array_equal(y, np.rint(y))
     return np.zeros(len(y), dtype=np.intp) if values or 2 * len(classes) > len(y) else group
 
 
-class _Packing(BaseEstimator):  # type: ignore[misc]
+class _PackDomains(BaseEstimator):  # type: ignore[misc]
     """Stands for the estimator that checks of rows name and write to."""
 
 

@@ -121,7 +121,8 @@ def dev_risk(losses: Any, weight: Any) -> float:
     w = _weights(weight, len(loss))
     weighted = w * loss
     spread = np.mean((w - w.mean()) ** 2)
-    eta = -np.mean((weighted - weighted.mean()) * (w - w.mean())) / spread if spread > 0 else 0.0
+    varies = spread > (8 * np.finfo(np.float64).eps * w.max()) ** 2  # beyond the rounding of the mean
+    eta = -np.mean((weighted - weighted.mean()) * (w - w.mean())) / spread if varies else 0.0
     return float(weighted.mean() + eta * (w.mean() - 1))
 
 
