@@ -111,6 +111,7 @@ def test_mean_gaps_are_in_standard_deviations():
         np.testing.assert_allclose([bar.get_height() for bar in axes.patches], expected, rtol=1e-10)
         assert len(axes.patches) == width
     assert display.after.max() < display.before.max()
+    assert display.axes_[0].get_ylim() == display.axes_[1].get_ylim() == (0, 1.05 * display.before.max())
 
 
 def test_mean_gaps_of_constant_columns():

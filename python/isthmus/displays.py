@@ -123,10 +123,11 @@ class MeanGapDisplay:
     def plot(self, ax: Any = None) -> Self:
         """Draw on two axes, or on a new figure."""
         self.axes_, self.figure_ = _axes(ax, 2)
+        top = float(np.nan_to_num(np.concatenate([self.before, self.after])).max())  # one scale for both
         panels = zip(self.axes_, (self.before, self.after), ("before", f"after {self.name}"), strict=True)
         for axes, gaps, title in panels:
             axes.bar(np.arange(len(gaps)), gaps, color=ACCENT)
-            axes.set(title=title, xlabel="column")
+            axes.set(title=title, xlabel="column", ylim=(0, 1.05 * top if top > 0 else 1))
         self.axes_[0].set_ylabel("gap of the means, in standard deviations")
         return self
 
