@@ -94,6 +94,15 @@ class TestPack:
         assert im.unpack_domains(packed.X, packed.y, packed.sample_domain)[3:] == (None, None)
         np.testing.assert_array_equal(im.unpack_domains(packed.X, None, packed.sample_domain)[2], back[2])
 
+    def test_unpacking_keeps_the_order_of_several_targets(self):
+        X, y, X_target, y_target = toy()
+        parts = [X_target[:10], X_target[10:30], X_target[30:]]
+        packed = im.pack_domains(X, parts, y, [y_target[:10], None, y_target[30:]])
+        back = im.unpack_domains(*packed[:4])
+        for part, expected in zip(back[2], parts, strict=True):
+            np.testing.assert_array_equal(part, expected)
+        assert [part.tolist() for part in back[4]] == [[True] * 10, [False] * 20, [True] * 30]
+
     def test_both_forms_fit_the_same(self):
         X, y, X_target, y_target = toy()
         packed = im.pack_domains(X, X_target, y, y_target, target_labelled=np.arange(60) < 9)
