@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import isthmus as im
+from sklearn.linear_model import LogisticRegression
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,9 @@ class Row:
         return str(self.estimator).replace("\n", "").replace(" ", "")
 
 
+KNOWN: dict[str, Any] = {"kind": "predicts", "labels": True, "known": True}
+FOLDS = KNOWN | {"repeats": False}  # which know rows, not repetitions
+
 TABLE = [
     Row(im.MeanDiscrepancy(), grid={"keep": ["rest", "directions"]}),
     Row(im.MeanDiscrepancy(keep="directions")),
@@ -34,4 +38,17 @@ TABLE = [
     Row(im.TCA(3), grid={"n_components": [2, 3]}),
     Row(im.TCA(3, kernel=im.Linear())),
     Row(im.TCA(3, kernel=im.RBF(2.0)), grid={"reg": [0.1, 1.0]}, close=1e-7),
+    Row(im.FeatureAugmentation(), grid={"intercept": [False, True]}),
+    Row(im.FeatureAugmentation(intercept=True)),
+    Row(im.EasyTL(), kind="predicts", labels=True, grid={"align": [None, "coral"]}),
+    Row(im.EasyTL(align=None), kind="predicts", labels=True),
+    Row(im.EasyTL(align=im.CORAL()), kind="predicts", labels=True, known=True),
+    Row(im.TrAdaBoostClassifier(), grid={"n_estimators": [1, 3]}, **KNOWN),
+    Row(im.TrAdaBoostRegressor(), grid={"n_estimators": [1, 3]}, **KNOWN, numbers=True),
+    Row(im.TrAdaBoostRegressor(two_stage=True, n_estimators=2, n_steps=2), **FOLDS, numbers=True),
+    Row(im.RegularizedTransferClassifier(), grid={"reg": [0.1, 1.0]}, **KNOWN),
+    Row(im.RegularizedTransferClassifier(LogisticRegression(), reg=[0.1, 1.0]), **FOLDS),
+    Row(im.RegularizedTransferRegressor(), grid={"reg": [0.1, 1.0]}, **KNOWN, numbers=True),
+    Row(im.RegularizedTransferRegressor(reg=None), **FOLDS, numbers=True),
+    Row(im.AugmentedRidge(), grid={"reg_domain": [0.1, 1.0]}, **KNOWN, numbers=True),
 ]

@@ -25,8 +25,10 @@ def data():
 def fitted(model, X, y, X_target):
     """The model on both domains where it takes two, with values for labels where it is a regressor."""
     y = X[:, 0] if is_regressor(model) else y
-    if isinstance(model, im.TransferClassifier | im.TransferRegressor | TargetPredictor):
+    if isinstance(model, im.TransferClassifier | im.TransferRegressor):
         return model.fit(X, y, X_target, y)
+    if isinstance(model, TargetPredictor):
+        return model.fit(X, y, X_target, y[::-1])  # X_target is made of X in reverse
     return (
         model.fit(X, y, X_target)
         if isinstance(model, DomainEstimator | TransferPipeline)

@@ -23,7 +23,12 @@ FLOORS = [
     *(
         "align.pencil",
         "align.domains",
+        "align.labelled",
         "align.base",
+        "align.nearest",
+        "align.augment",
+        "align.instance",
+        "align.biased",
         "align.moments",
         "align.components",
         "align.pipeline",
@@ -34,7 +39,7 @@ FLOORS = [
     *("verdict", "report", "plot", "displays", "result", "folders", "datasets", "labels", "job", "demo"),
     *("cli", "__main__", "__init__"),
 ]
-ALIGN_FAMILIES = ("moments", "components")
+ALIGN_FAMILIES = ("moments", "components", "nearest", "augment", "instance", "biased")
 # Libraries that only these files may name, wherever in the file.
 OWNERS = {
     "torch": {"arrays"},

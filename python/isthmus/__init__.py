@@ -32,7 +32,19 @@ from .kernels import (
 
 if TYPE_CHECKING:
     from . import backends
-    from .align import CORAL, TCA, MeanDiscrepancy, make_transfer_pipeline
+    from .align import (
+        CORAL,
+        TCA,
+        AugmentedRidge,
+        EasyTL,
+        FeatureAugmentation,
+        MeanDiscrepancy,
+        RegularizedTransferClassifier,
+        RegularizedTransferRegressor,
+        TrAdaBoostClassifier,
+        TrAdaBoostRegressor,
+        make_transfer_pipeline,
+    )
     from .displays import EmbeddingDisplay, MeanGapDisplay, SpectrumDisplay
     from .features import NystroemFeatures, RandomFourierFeatures
     from .gradient import mmd2_grad
@@ -71,11 +83,14 @@ if TYPE_CHECKING:
 # Public names that load their module on first use, so that `import isthmus` needs numpy only.
 _MODULE_OF = {
     "AlignmentSelection": "selection",
+    "AugmentedRidge": "align",
     "CORAL": "align",
     "CircularValidation": "scorers",
     "DeepEmbeddedValidation": "scorers",
     "DomainSplit": "splitting",
+    "EasyTL": "align",
     "EmbeddingDisplay": "displays",
+    "FeatureAugmentation": "align",
     "ImportanceWeightedScorer": "scorers",
     "LinearSourceClassifier": "models",
     "LinearSourceRegressor": "models",
@@ -89,9 +104,13 @@ _MODULE_OF = {
     "PredictionEntropyScorer": "scorers",
     "ProxyADistanceScorer": "scorers",
     "RandomFourierFeatures": "features",
+    "RegularizedTransferClassifier": "align",
+    "RegularizedTransferRegressor": "align",
     "SoftNeighborhoodDensity": "scorers",
     "SpectrumDisplay": "displays",
     "TCA": "align",
+    "TrAdaBoostClassifier": "align",
+    "TrAdaBoostRegressor": "align",
     "TransferClassifier": "transfer",
     "TransferRegressor": "transfer",
     "TwoSampleResult": "two_sample",
@@ -123,15 +142,18 @@ _MODULE_OF = {
 
 __all__ = [
     "AlignmentSelection",
+    "AugmentedRidge",
     "CORAL",
     "CircularValidation",
     "DeepEmbeddedValidation",
     "DegenerateBandwidthWarning",
     "DomainScaleWarning",
     "DomainSplit",
+    "EasyTL",
     "EmbeddingDisplay",
     "Energy",
     "Exponential",
+    "FeatureAugmentation",
     "IMQ",
     "ImportanceWeightedScorer",
     "Laplacian",
@@ -154,9 +176,13 @@ __all__ = [
     "RBF",
     "RandomFourierFeatures",
     "RationalQuadratic",
+    "RegularizedTransferClassifier",
+    "RegularizedTransferRegressor",
     "SoftNeighborhoodDensity",
     "SpectrumDisplay",
     "TCA",
+    "TrAdaBoostClassifier",
+    "TrAdaBoostRegressor",
     "TrainingDivergedError",
     "TransferClassifier",
     "TransferRegressor",

@@ -52,6 +52,7 @@ CLASSES: dict[str, type[Any]] = {
     if isinstance(kind, type) and issubclass(kind, BaseEstimator)
 }
 NEIGHBOURS = (KNeighborsClassifier, KNeighborsRegressor)  # kept as training rows, fitted again by `load`
+LINEAR = LogisticRegression | LinearSVC | align.RegularizedTransferClassifier
 # Most axes of the arrays that prediction adds or multiplies: with one more a small file could ask for an
 # outer product of any size. Those of the networks are checked layer by layer.
 MOST_AXES = {
@@ -59,6 +60,8 @@ MOST_AXES = {
     **dict.fromkeys(("mean_source_", "mean_target_", "scales_"), 1),
     **dict.fromkeys(("frequencies_", "signs_", "landmarks_", "normalization_"), 2),
     **dict.fromkeys(("coef_", "components_", "map_", "directions_", "projection_", "X_fit_"), 2),
+    **dict.fromkeys(("estimator_weights_", "domains_", "prices_", "shared_coef_", "shared_intercept_"), 1),
+    "means_": 2,
 }
 NAMES = "feature_names_in_"
 _FITTED = re.compile(r"[a-zA-Z][a-zA-Z0-9_]*_|_n_features_out")
@@ -309,6 +312,13 @@ class _Reader:
             raise ModelFileError(f"_n_features_out must be a number of features, got {count!r}")
         row = np.zeros((1, width))
         with np.errstate(all="ignore"):
+            if len(
+                domains := vars(model).get("domains_", ())
+            ):  # several targets: "target" names none of them
+                for number in domains[[0, -1]]:
+                    call = model.predict if hasattr(model, "predict") else model.transform
+                    call(row, domain=np.array([number]))
+                return
             if isinstance(model, Aligner):
                 model.transform(row, domain="source")
             (model.predict if hasattr(model, "predict") else model.transform)(row)
@@ -354,7 +364,20 @@ def _check_shapes(model: Any) -> None:
             if coef.ndim != 2 or coef.shape[0] != width or intercept.shape != coef.shape[1:]:
                 raise ModelFileError(f"layers must fit together, got {coef.shape} after width {width}")
             width = coef.shape[1]
-    elif isinstance(model, LogisticRegression | LinearSVC) and hasattr(model, "coef_"):
+    elif isinstance(model, align.FeatureAugmentation) and hasattr(model, "domains_"):
+        width = model.n_features_in_
+        width += len(model.domains_) * (width + bool(model.intercept))
+        if model._n_features_out != width:
+            raise ModelFileError(f"_n_features_out must be {width}, got {model._n_features_out!r}")
+        return
+    elif isinstance(model, align.AugmentedRidge | align.EasyTL) and hasattr(model, "n_features_in_"):
+        one_each = (model.domains_, model.coef_, model.intercept_)
+        if isinstance(model, align.EasyTL):
+            one_each = (model.classes_, model.means_, model.prices_)
+        if len(set(map(len, one_each))) > 1:
+            raise ModelFileError(f"fitted arrays must have equal lengths, got {[*map(len, one_each)]}")
+        return
+    elif isinstance(model, LINEAR) and hasattr(model, "coef_"):
         width = len(model.coef_)
     else:
         return

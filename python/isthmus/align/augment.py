@@ -1,0 +1,175 @@
+"""Alignment by feature augmentation: a shared copy of the features and one copy for each domain."""
+
+from __future__ import annotations
+
+from numbers import Real
+from typing import Any
+
+import numpy as np
+from sklearn.base import RegressorMixin
+
+from ..arrays import Array
+from .base import Aligner, TargetPredictor
+from .domains import Domains, domain_numbers
+from .labelled import Labelled, labelled_rows
+from .pencil import weighted_mean
+
+__all__ = ["AugmentedRidge", "FeatureAugmentation"]
+
+
+class FeatureAugmentation(Aligner):
+    """Frustratingly easy adaptation: a model of the copied features shares what the domains have in common.
+
+    A row x of domain k becomes (x, 0, ..., x, ..., 0): block 0 is shared, each domain has one more. A kernel
+    machine on these columns has twice the kernel inside a domain and the kernel itself across. It takes
+    labelled target rows for the model to gain by it, in `TransferPipeline` for example.
+
+    Parameters
+    ----------
+    intercept : whether each domain's block also gets a column of ones, by which a linear model can learn an
+        intercept for each domain
+
+    Fitted: `domains_` (D,), the domain numbers of `fit` in the order of their blocks, targets (< 0) first;
+    `has_target_`.
+
+    Cost: O(n d D) time and memory for n rows, the zeros being stored. `AugmentedRidge` is the same ridge
+    regression without them. Source: Daume, ACL 2007.
+    """
+
+    _each_domain = True
+    _least_rows = 1
+
+    def __init__(self, *, intercept: bool = False) -> None:
+        self.intercept = intercept
+
+    def _learn(self, domains: Domains, source_weight: Array | None, target_weight: Array | None) -> None:
+        if self.intercept not in (True, False):
+            raise ValueError(f"intercept must be True or False, got {self.intercept!r}")
+        width = domains.X_source.shape[1]
+        self._n_features_out = width + len(self.domains_) * (width + bool(self.intercept))
+
+    def _keeps_columns(self) -> bool:
+        return not self.has_target_
+
+    def _map(self, rows: Array, domain: int) -> Array:
+        n, width = rows.shape
+        own = width + bool(self.intercept)
+        start = width + own * int(np.searchsorted(self.domains_, domain))
+        out = np.zeros((n, width + own * len(self.domains_)), rows.dtype)
+        out[:, :width] = out[:, start : start + width] = rows
+        if self.intercept:
+            out[:, start + width] = 1
+        return out
+
+
+class AugmentedRidge(RegressorMixin, TargetPredictor):  # type: ignore[misc]
+    """Ridge regression on augmented features, w_k = w_0 + v_k for domain k, without the augmented columns.
+
+    Minimises the sum over domains k and their labelled rows i of (x_i'(w_0 + v_k) + b_0 + c_k - y_i)^2, plus
+    reg |w_0|^2 + reg_domain sum_k (|v_k|^2 + c_k^2). Rows count from the mean of all labelled rows, so that
+    the c_k do not depend on the origin; b_0 is not penalised.
+
+    Parameters
+    ----------
+    reg : float > 0, on the shared weights, in the unit of X squared times rows
+    reg_domain : float > 0, on how far a domain may be from them; the larger, the more is shared
+
+    Fitted: `domains_` (D,), the domain numbers of `fit`, targets (< 0) first; `coef_` (D, d) and `intercept_`
+    (D,), w_k and its intercept for each; `shared_coef_` (d,) and `shared_intercept_`; `has_target_`. A domain
+    without labelled rows has the shared ones. Without any target it is Ridge(alpha=reg) on all rows.
+
+    No target row with a label: ValueError. A weight k counts as the row repeated k times.
+
+    Cost: O(n d^2 + D d^3) time and O(D d^2) memory, not O(n (D d)^2). Source: Daume, ACL 2007.
+    """
+
+    _each_domain = True
+    _without_target = "it is one ridge regression on all rows"
+
+    def __init__(self, *, reg: float = 1.0, reg_domain: float = 1.0) -> None:
+        self.reg = reg
+        self.reg_domain = reg_domain
+
+    def _learn(self, domains: Domains, source_weight: Array | None, target_weight: Array | None) -> None:
+        known = self._checked_rows(domains, source_weight, target_weight)
+        if not known.target.any():
+            raise ValueError(
+                "AugmentedRidge needs labelled target rows: pass y_target, or with sample_domain "
+                "target_labelled"
+            )
+        of_source = domains.source_domain[... if source_weight is None else source_weight > 0]
+        chosen = domains.target_labelled & (True if target_weight is None else target_weight > 0)
+        number = np.concatenate([of_source, domains.target_domain[chosen]])
+        self._solve(known, [number == k for k in self.domains_])
+
+    def _learn_alone(self, domains: Domains, source_weight: Array | None) -> None:
+        self.domains_: Array = np.zeros(0, dtype=np.int64)
+        self._solve(self._checked_rows(domains, source_weight, None), [])
+
+    def predict(self, X: Any, *, domain: Any = "target") -> Array:
+        """The predicted values (n,) of rows `X` (n, d), of X's float type.
+
+        `domain` : "target", or integers of shape (n,), the domain of each row: numbers known from `fit`, or
+        new ones, for which the shared weights are taken. With several targets "target" is a ValueError.
+        """
+        rows = self._checked(X)
+        if isinstance(domain, str):
+            targets = self.domains_[self.domains_ < 0]
+            if domain != "target":
+                raise ValueError(f"domain must be 'target' or an array of integers, got {domain!r}")
+            if len(targets) > 1:
+                raise ValueError(
+                    f"AugmentedRidge has weights for each of the target domains {targets.tolist()}: pass "
+                    "domain as an array with the number of each row"
+                )
+            numbers = np.full(len(rows), targets[0] if len(targets) else -1)
+        else:
+            numbers = domain_numbers(domain, len(rows), "domain")
+        coefs = np.vstack([self.coef_, self.shared_coef_]).astype(rows.dtype)
+        intercepts = np.append(self.intercept_, self.shared_intercept_).astype(rows.dtype)
+        out = np.empty(len(rows), rows.dtype)
+        for number in np.unique(numbers):
+            place = np.append(np.flatnonzero(self.domains_ == number), -1)[0]
+            part = numbers == number
+            out[part] = rows[part] @ coefs[place] + intercepts[place]
+        return out
+
+    def _checked_rows(
+        self, domains: Domains, source_weight: Array | None, target_weight: Array | None
+    ) -> Labelled:
+        for name in ("reg", "reg_domain"):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, Real) or not 0 < float(value) < np.inf:
+                raise ValueError(f"{name} must be a finite number above 0, got {value!r}")
+        return labelled_rows(domains, source_weight, target_weight, classes=False)
+
+    def _solve(self, known: Labelled, members: list[Array]) -> None:
+        """Eliminate v_k = (G_k + r I)^-1 Z_k'(y_k - Z_k w_0), Z_k = [X_k, 1], G_k = Z_k'Z_k, r = reg_domain.
+
+        What is left is (diag(reg, ..., reg, 0) + sum_k r (G_k + r I)^-1 G_k) w_0 = sum_k r (G_k + r I)^-1
+        Z_k'y_k. Without domains it is ridge regression: G_k and Z_k'y_k themselves.
+        """
+        origin = weighted_mean(known.rows, known.weight)
+        middle = float(known.weight @ known.labels / known.weight.sum())
+        rows = np.column_stack([known.rows - origin, np.ones(len(known.rows))])
+        width = rows.shape[1]
+        own = float(self.reg_domain) * np.eye(width)
+        system = np.diag(np.append(np.full(width - 1, float(self.reg)), 0.0))
+        right = np.zeros(width)
+        parts = []
+        for member in members or [np.full(len(rows), True)]:
+            weighted = known.weight[member, None] * rows[member]
+            gram, moment = weighted.T @ rows[member], weighted.T @ (known.labels[member] - middle)
+            parts.append((gram, moment))
+            if members:
+                both = np.linalg.solve(gram + own, np.column_stack([gram, moment]))
+                gram, moment = self.reg_domain * both[:, :-1], self.reg_domain * both[:, -1]
+            system += gram
+            right += moment
+        shared = np.linalg.solve(system, right)
+        found = np.empty((len(members), width))
+        for k, (gram, moment) in enumerate(parts[: len(members)]):
+            found[k] = shared + np.linalg.solve(gram + own, moment - gram @ shared)
+        self.shared_coef_, self.coef_ = shared[:-1], found[:, :-1]
+        self.shared_intercept_ = float(middle + shared[-1] - origin @ shared[:-1])
+        self.intercept_ = middle + found[:, -1] - found[:, :-1] @ origin
