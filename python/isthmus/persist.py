@@ -371,11 +371,12 @@ def _check_shapes(model: Any) -> None:
             raise ModelFileError(f"_n_features_out must be {width}, got {model._n_features_out!r}")
         return
     elif isinstance(model, align.AugmentedRidge | align.EasyTL) and hasattr(model, "n_features_in_"):
-        one_each = (model.domains_, model.coef_, model.intercept_)
-        if isinstance(model, align.EasyTL):
-            one_each = (model.classes_, model.means_, model.prices_)
-        if len(set(map(len, one_each))) > 1:
-            raise ModelFileError(f"fitted arrays must have equal lengths, got {[*map(len, one_each)]}")
+        names = ("classes_", "means_", "prices_")
+        if isinstance(model, align.AugmentedRidge):
+            names = ("domains_", "coef_", "intercept_")
+        lengths = [len(getattr(model, name)) for name in names]
+        if len(set(lengths)) > 1:
+            raise ModelFileError(f"{', '.join(names)} must have equal lengths, got {lengths}")
         return
     elif isinstance(model, LINEAR) and hasattr(model, "coef_"):
         width = len(model.coef_)

@@ -136,7 +136,8 @@ class TrAdaBoostClassifier(ClassifierMixin, _Boosted):  # type: ignore[misc]
 
     def predict(self, X: Any) -> Array:
         """The classes (n,) of target rows `X` (n, d)."""
-        return np.asarray(self.classes_[self._votes(X).argmax(axis=1)])
+        votes = self._votes(X)
+        return np.asarray(self.classes_[votes.argmax(axis=1)])
 
     def decision_function(self, X: Any) -> Array:
         """Share of the votes for each class (n, C); for two classes the second's minus the first's, (n,)."""
@@ -170,7 +171,7 @@ class TrAdaBoostRegressor(RegressorMixin, _Boosted):  # type: ignore[misc]
     n_estimators : int >= 1, N
     two_stage : whether to take the second form
     n_steps : int >= 2, S (two stages)
-    cv : int >= 2, folds of the labelled target rows (two stages), no more than there are rows. Rows are
+    n_folds : int >= 2, of the labelled target rows (two stages), at most as many as there are rows. Rows are
         dealt to folds in the order of their label, so the order they come in plays no part.
 
     Fitted: `estimators_`, a list of up to N fitted regressors; `estimator_errors_`, their weighted errors;
@@ -179,7 +180,7 @@ class TrAdaBoostRegressor(RegressorMixin, _Boosted):  # type: ignore[misc]
     Target rows without a label play no part; without any labelled one there is a ValueError. `sample_weight`
     is the weight to start from, and a weight k counts as the row repeated k times (but for the folds).
 
-    Cost: N fits on ns + nt rows; with two stages S (1 + N (cv + 1)) of them.
+    Cost: N fits on ns + nt rows; with two stages S (1 + N (n_folds + 1)) of them.
     Source: Pardoe, Stone, ICML 2010.
     """
 
@@ -190,19 +191,19 @@ class TrAdaBoostRegressor(RegressorMixin, _Boosted):  # type: ignore[misc]
         n_estimators: int = 10,
         two_stage: bool = False,
         n_steps: int = 10,
-        cv: int = 5,
+        n_folds: int = 5,
     ) -> None:
         self.estimator = estimator
         self.n_estimators = n_estimators
         self.two_stage = two_stage
         self.n_steps = n_steps
-        self.cv = cv
+        self.n_folds = n_folds
 
     def _learn(self, domains: Domains, source_weight: Array | None, target_weight: Array | None) -> None:
         n_rounds = _whole(self.n_estimators, "n_estimators", 1)
         if self.two_stage not in (True, False):
             raise ValueError(f"two_stage must be True or False, got {self.two_stage!r}")
-        n_steps, n_folds = _whole(self.n_steps, "n_steps", 2), _whole(self.cv, "cv", 2)
+        n_steps, n_folds = _whole(self.n_steps, "n_steps", 2), _whole(self.n_folds, "n_folds", 2)
         known = self._labelled(domains, source_weight, target_weight)
         if self.two_stage:
             self._learn_in_steps(known, n_rounds, n_steps, n_folds)

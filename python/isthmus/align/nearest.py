@@ -84,7 +84,8 @@ class EasyTL(ClassifierMixin, TargetPredictor):  # type: ignore[misc]
 
     def predict(self, X: Any) -> Array:
         """The classes (n,) of target rows `X` (n, d)."""
-        return np.asarray(self.classes_[self._scores(X).argmax(axis=1)])
+        scores = self._scores(X)
+        return np.asarray(self.classes_[scores.argmax(axis=1)])
 
     def decision_function(self, X: Any) -> Array:
         """Price minus distance of each class (n, C); for two classes the second's minus the first's, (n,)."""
@@ -163,8 +164,11 @@ def _program(distances: Array, weight: Array) -> tuple[Array, Array]:
     )
     if not found.success:
         raise RuntimeError(f"the linear program of EasyTL was not solved: {found.message}")
+    shares = found.x.reshape(costs.shape)
     label = nearest.copy()
-    label[free] = found.x.reshape(costs.shape).argmax(axis=1)
+    label[free] = shares.argmax(axis=1)
+    if shares.max(axis=1).min() < 1 - 1e-6:  # a row of larger weight is divided: it lies equally near to both
+        return label, -np.asarray(found.ineqlin.marginals)
     won = np.bincount(label, weights=weight, minlength=n_classes)
     return label, _prices(distances, label, won <= 1 + 1e-9)
 
@@ -204,4 +208,4 @@ def _prices(distances: Array, label: Array, short: Array) -> Array:
         bounds=[*bounds, (None, None)],
         method="highs",
     )
-    return np.zeros(n_classes) if found.x is None else np.asarray(found.x[:-1])
+    return np.asarray(found.x[:-1])
