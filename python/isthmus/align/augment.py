@@ -43,8 +43,7 @@ class FeatureAugmentation(Aligner):
         self.intercept = intercept
 
     def _learn(self, domains: Domains, source_weight: Array | None, target_weight: Array | None) -> None:
-        if self.intercept not in (True, False):
-            raise ValueError(f"intercept must be True or False, got {self.intercept!r}")
+        _check_intercept(self.intercept)
         width = domains.X_source.shape[1]
         self._n_features_out = width + len(self.domains_) * (width + bool(self.intercept))
 
@@ -66,13 +65,14 @@ class AugmentedRidge(RegressorMixin, TargetPredictor):  # type: ignore[misc]
     """Ridge regression on augmented features, w_k = w_0 + v_k for domain k, without the augmented columns.
 
     Minimises the sum over domains k and their labelled rows i of (x_i'(w_0 + v_k) + b_0 + c_k - y_i)^2, plus
-    reg |w_0|^2 + reg_domain sum_k (|v_k|^2 + c_k^2). Rows count from the mean of all labelled rows, so that
-    the c_k do not depend on the origin; b_0 is not penalised.
+    reg |w_0|^2 + reg_domain sum_k (|v_k|^2 + c_k^2), b_0 not penalised. Rows count from the mean of all
+    labelled rows.
 
     Parameters
     ----------
     reg : float > 0, on the shared weights, in the unit of X squared times rows
     reg_domain : float > 0, on how far a domain may be from them; the larger, the more is shared
+    intercept : whether domains have intercepts c_k of their own; False: c_k = 0
 
     Fitted: `domains_` (D,), the domain numbers of `fit`, targets (< 0) first; `coef_` (D, d) and `intercept_`
     (D,), w_k and its intercept for each; `shared_coef_` (d,) and `shared_intercept_`; `has_target_`. A domain
@@ -86,9 +86,10 @@ class AugmentedRidge(RegressorMixin, TargetPredictor):  # type: ignore[misc]
     _each_domain = True
     _without_target = "it is one ridge regression on all rows"
 
-    def __init__(self, *, reg: float = 1.0, reg_domain: float = 1.0) -> None:
+    def __init__(self, *, reg: float = 1.0, reg_domain: float = 1.0, intercept: bool = False) -> None:
         self.reg = reg
         self.reg_domain = reg_domain
+        self.intercept = intercept
 
     def _learn(self, domains: Domains, source_weight: Array | None, target_weight: Array | None) -> None:
         known = self._checked_rows(domains, source_weight, target_weight)
@@ -141,35 +142,41 @@ class AugmentedRidge(RegressorMixin, TargetPredictor):  # type: ignore[misc]
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, Real) or not 0 < float(value) < np.inf:
                 raise ValueError(f"{name} must be a finite number above 0, got {value!r}")
+        _check_intercept(self.intercept)
         return labelled_rows(domains, source_weight, target_weight, classes=False)
 
     def _solve(self, known: Labelled, members: list[Array]) -> None:
-        """Eliminate v_k = (G_k + r I)^-1 Z_k'(y_k - Z_k w_0), Z_k = [X_k, 1], G_k = Z_k'Z_k, r = reg_domain.
+        """Eliminate every v_k = (G_k + r I)^-1 O_k'(y_k - Z_k w_0), G_k = O_k'O_k, r = reg_domain.
 
-        What is left is (diag(reg, ..., reg, 0) + sum_k r (G_k + r I)^-1 G_k) w_0 = sum_k r (G_k + r I)^-1
-        Z_k'y_k. Without domains it is ridge regression: G_k and Z_k'y_k themselves.
+        Z_k = [X_k, 1] has the shared columns, O_k those with weights v_k: X_k, or all with `intercept`. It
+        leaves (diag(reg, ..., reg, 0) + sum_k Z_k'M_k Z_k) w_0 = sum_k Z_k'M_k y_k with M_k = I - O_k (G_k +
+        r I)^-1 O_k', and O_k'M_k = r (G_k + r I)^-1 O_k' without a difference of like numbers.
         """
         origin = weighted_mean(known.rows, known.weight)
         middle = float(known.weight @ known.labels / known.weight.sum())
         rows = np.column_stack([known.rows - origin, np.ones(len(known.rows))])
-        width = rows.shape[1]
-        own = float(self.reg_domain) * np.eye(width)
-        system = np.diag(np.append(np.full(width - 1, float(self.reg)), 0.0))
-        right = np.zeros(width)
+        d, reg, own = rows.shape[1] - 1, float(self.reg_domain), rows.shape[1] - (not self.intercept)
+        system = np.diag(np.append(np.full(d, float(self.reg)), 0.0))
+        right = np.zeros(d + 1)
         parts = []
         for member in members or [np.full(len(rows), True)]:
             weighted = known.weight[member, None] * rows[member]
-            gram, moment = weighted.T @ rows[member], weighted.T @ (known.labels[member] - middle)
-            parts.append((gram, moment))
+            sums = weighted.T @ np.column_stack([rows[member], known.labels[member] - middle])
+            parts.append((sums, sums[:own, :own] + reg * np.eye(own)))
             if members:
-                both = np.linalg.solve(gram + own, np.column_stack([gram, moment]))
-                gram, moment = self.reg_domain * both[:, :-1], self.reg_domain * both[:, -1]
-            system += gram
-            right += moment
+                solved = np.linalg.solve(parts[-1][1], sums[:own])
+                sums = np.vstack([reg * solved, sums[own:] - sums[own:, :own] @ solved])
+            system += sums[:, :-1]
+            right += sums[:, -1]
         shared = np.linalg.solve(system, right)
-        found = np.empty((len(members), width))
-        for k, (gram, moment) in enumerate(parts[: len(members)]):
-            found[k] = shared + np.linalg.solve(gram + own, moment - gram @ shared)
+        found = np.tile(shared, (len(members), 1))
+        for k, (sums, ridged) in enumerate(parts[: len(members)]):
+            found[k, :own] += np.linalg.solve(ridged, (sums[:, -1] - sums[:, :-1] @ shared)[:own])
         self.shared_coef_, self.coef_ = shared[:-1], found[:, :-1]
         self.shared_intercept_ = float(middle + shared[-1] - origin @ shared[:-1])
         self.intercept_ = middle + found[:, -1] - found[:, :-1] @ origin
+
+
+def _check_intercept(intercept: Any) -> None:
+    if intercept not in (True, False):
+        raise ValueError(f"intercept must be True or False, got {intercept!r}")

@@ -18,6 +18,8 @@ from .labelled import Labelled, deal_folds, labelled_rows
 
 __all__ = ["TrAdaBoostClassifier", "TrAdaBoostRegressor"]
 
+# A round that repeats the one before on the target has an error of 1/2; rounding must not decide there.
+HALF = 0.5 - 1e-9
 LEAST_ERROR = 1e-3  # a round without an error on the target would get all the votes
 
 
@@ -66,13 +68,13 @@ class _Boosted(TargetPredictor):
             estimator = self._fitted(rows, labels, weight, total)
             off = self._errors(labels, np.asarray(estimator.predict(rows)))
             error = float(weight[target] @ off[target] / weight[target].sum())
-            if error < 0.5 or not errors:
+            if error < HALF or not errors:
                 estimators.append(estimator)
                 errors.append(error)
-            if error >= 0.5:
+            if error >= HALF:
                 break
             weight = _reweighed(weight, off, target, fall, error)
-        if errors[0] >= 0.5:
+        if errors[0] >= HALF:
             warnings.warn(
                 f"{type(self).__name__} stopped after one round, with an error of {errors[0]:.2f} on the "
                 "target where less than 0.5 is needed: the estimator fitted on all rows predicts alone",
