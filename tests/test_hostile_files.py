@@ -339,3 +339,50 @@ def test_no_module_of_the_package_names_pickle():
     for path in Path(im.__file__).parent.rglob("*.py"):
         lines = [line for line in path.read_text(encoding="utf-8").splitlines() if "import" in line]
         assert not [line for line in lines if "pickle" in line or "joblib" in line], path
+
+
+@pytest.mark.parametrize(
+    ("model", "change", "message"),
+    [
+        (
+            im.FeatureAugmentation(),
+            lambda m, t, d: t.update({"FeatureAugmentation.domains_": np.arange(10**6)}),
+            "_n_features_out must be 6000006, got 18",
+        ),
+        (
+            im.FeatureAugmentation(),
+            lambda m, t, d: (
+                t.update({"FeatureAugmentation.domains_": np.arange(10**6)}),
+                m["fitted"].update(_n_features_out=6 * (10**6 + 1)),
+            ),
+            "_n_features_out must be a number of features, got 6000006",
+        ),
+        (
+            im.EasyTL(),
+            lambda m, t, d: t.update({"EasyTL.prices_": np.zeros(1)}),
+            r"classes_, means_, prices_ must have equal lengths, got \[3, 3, 1\]",
+        ),
+        (
+            im.AugmentedRidge(),
+            lambda m, t, d: t.update({"AugmentedRidge.domains_": np.arange(3)}),
+            r"domains_, coef_, intercept_ must have equal lengths, got \[3, 2, 2\]",
+        ),
+        (
+            im.RegularizedTransferClassifier(),
+            lambda m, t, d: t.update({"RegularizedTransferClassifier.coef_": np.ones((2, 6))}),
+            "3 classes_ cannot have 2 scores",
+        ),
+        (
+            im.TrAdaBoostRegressor(),
+            lambda m, t, d: t.update({"TrAdaBoostRegressor.estimator_weights_": np.zeros(10)}),
+            "do not make a model",
+        ),
+    ],
+    ids=range(6),
+)
+def test_a_model_of_domains_with_parts_that_do_not_fit_is_refused(tmp_path, model, change, message):
+    path = tmp_path / "model"
+    im.save(model_of(model), path)
+    rewrite(path, change)
+    with pytest.raises(im.ModelFileError, match=message):
+        im.load(path)

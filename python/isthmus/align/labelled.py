@@ -40,7 +40,7 @@ def labelled_rows(
     Raises
     ------
     ValueError : labels that are not finite, not 1-d, unfit for classification, one class only, text in one
-        domain and numbers in the other, or no weight at all.
+        domain and numbers in the other, rows whose squares overflow, or no weight at all.
     """
     assert domains.y_source is not None
     parts = [_part(domains.X_source, domains.y_source, source_weight, "y", classes)]
@@ -55,6 +55,10 @@ def labelled_rows(
             )
     target = np.repeat(np.arange(len(parts)) > 0, [len(part[0]) for part in parts])
     rows, labels, weight = (np.concatenate(pieces) for pieces in zip(*parts, strict=True))
+    if max(rows.max(), -rows.min()) > np.sqrt(np.finfo(rows.dtype).max / (8 * rows.size)):
+        raise ValueError(
+            f"the squares of the rows must stay in the range of {rows.dtype}; scale the columns of X"
+        )
     if classes and len(found := np.unique(labels)) < 2:
         raise ValueError(f"y must hold at least 2 classes, got one class: {found.tolist()[0]!r}")
     return Labelled(rows, labels, weight, target)
