@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import isthmus as im
-from sklearn.linear_model import LogisticRegression
+from sklearn.linear_model import LogisticRegression, Ridge
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ TABLE = [
     Row(im.EasyTL(align=None), kind="predicts", labels=True),
     Row(im.EasyTL(align=im.CORAL()), kind="predicts", labels=True, known=True),
     Row(im.TrAdaBoostClassifier(), grid={"n_estimators": [1, 3]}, **KNOWN),
-    Row(im.TrAdaBoostRegressor(), grid={"n_estimators": [1, 3]}, **KNOWN, numbers=True),
+    Row(im.TrAdaBoostRegressor(Ridge(10.0)), grid={"n_estimators": [1, 3]}, **KNOWN, numbers=True),
     Row(im.TrAdaBoostRegressor(two_stage=True, n_estimators=2, n_steps=2), **FOLDS, numbers=True),
     Row(im.RegularizedTransferClassifier(), grid={"reg": [0.1, 1.0]}, **KNOWN),
     Row(im.RegularizedTransferClassifier(LogisticRegression(), reg=[0.1, 1.0]), **FOLDS),
