@@ -122,8 +122,11 @@ def test_a_class_that_the_target_does_not_show_keeps_its_score_at_the_mean_row()
 def test_one_class_in_the_target_is_enough():
     X, y, X_target, y_target = classes(2)
     model = im.RegularizedTransferClassifier().fit(X, y, X_target[y_target == 1], y_target[y_target == 1])
-    assert np.isfinite(model.coef_).all() and np.isfinite(model.intercept_).all()
-    assert model.predict_proba(X_target)[:, 1].mean() > y_target.mean()
+    mean = X_target[y_target == 1].mean(axis=0)
+    before = model.source_coef_ @ mean + model.source_intercept_
+    np.testing.assert_allclose(model.coef_ @ mean + model.intercept_, before, atol=1e-9)
+    by_coef, by_intercept = slope(model, 1.0, X_target[y_target == 1], y_target[y_target == 1], 2)
+    np.testing.assert_allclose(by_coef, by_intercept * mean, atol=1e-5)
 
 
 def test_a_class_that_the_source_lacks_is_learned():

@@ -53,6 +53,7 @@ def test_labels_solve_the_program_where_a_class_wins_no_row(seed):
     assert set(model.labels_) == set(y)
     assert D[np.arange(len(D)), model.labels_].sum() == pytest.approx(program(D), rel=1e-9)
     np.testing.assert_array_equal(model.predict(X_target), model.labels_)
+    assert (model.prices_[np.bincount(model.labels_) > 1] == 0).all() and (model.prices_ >= 0).all()
 
 
 def test_the_toys_of_the_program_leave_classes_empty():

@@ -16,7 +16,7 @@ from ..kernels import Energy
 from .base import Aligner, Reweighter, TargetPredictor
 from .domains import Domains, fit_arguments, kind_or_numbers, positive
 from .labelled import Labelled, labelled_rows
-from .pencil import moments, weighted_mean
+from .pencil import centred_blocks, moments, weighted_mean
 
 __all__ = ["EasyTL"]
 
@@ -30,9 +30,10 @@ class EasyTL(ClassifierMixin, TargetPredictor):  # type: ignore[misc]
 
     Parameters
     ----------
-    align : what moves the rows first. "coral": source rows take the target's mean and covariance, with I
-        added to both covariances, which divide by n - 1; this is the published EasyTL, stated for columns of
-        mean 0 and variance 1. None: nothing, the published EasyTL(c). Or an aligner such as `CORAL()`.
+    align : what moves the rows first. "coral": source rows, those of all sources together, take the target's
+        mean and covariance, with I added to both covariances, which divide by n - 1; this is the published
+        EasyTL, stated for columns of mean 0 and variance 1. None: nothing, the published EasyTL(c). Or an
+        aligner such as `CORAL()`.
 
     Fitted: `classes_` (C,); `means_` (C, q), of the source rows and the labelled target rows of each class;
     `prices_` (C,), what is taken off the distances to a class: 0 but for classes that would win no row, where
@@ -107,8 +108,9 @@ class EasyTL(ClassifierMixin, TargetPredictor):  # type: ignore[misc]
 def _coral(domains: Domains, source_weight: Array | None, target_weight: Array | None) -> Array:
     """The source rows with the target's mean and, up to the identity added to both, its covariance."""
     assert domains.X_target is not None
-    source = moments(domains.X_source, source_weight)
-    target = moments(domains.X_target, target_weight)
+    rows = domains.X_source
+    source = moments(rows, source_weight, dtype=rows.dtype)
+    target = moments(domains.X_target, target_weight, dtype=domains.X_target.dtype)
     for name, part in (("source", source), ("target", target)):
         if part.total <= 1:
             raise ValueError(
@@ -120,8 +122,11 @@ def _coral(domains: Domains, source_weight: Array | None, target_weight: Array |
     # Rounding makes zero eigenvalues slightly negative.
     root_s, root_t = (np.sqrt(np.maximum(values, 0) + 1) for values in (value_s, value_t))
     matrix = (vector_s / root_s) @ (vector_s.T @ vector_t * root_t) @ vector_t.T
-    moved = (domains.X_source - source.mean) @ matrix + target.mean
-    return np.asarray(moved, dtype=domains.X_source.dtype)
+    moved = np.empty_like(rows, order="C")
+    for block, centred in centred_blocks(rows, source.mean.astype(rows.dtype)):
+        np.matmul(centred, matrix.astype(rows.dtype), out=moved[block])
+        moved[block] += target.mean.astype(rows.dtype)
+    return moved
 
 
 def _class_means(known: Labelled, code: Array, n_classes: int) -> Array:
