@@ -29,11 +29,11 @@ def test_the_kernel_is_twice_as_large_inside_a_domain(dtype):
 
 
 def test_a_row_is_shared_first_and_then_in_the_block_of_its_domain():
-    X, X_target = np.array([[1.0, 2.0]]), np.array([[3.0, 4.0]])
+    X, X_target = np.array([[1.0, 2.0], [5.0, 6.0]]), np.array([[3.0, 4.0], [7.0, 8.0]])
     model = im.FeatureAugmentation(intercept=True).fit(X, X_target=X_target)
     assert model.domains_.tolist() == [-1, 0]
-    assert model.transform(X, domain="source").tolist() == [[1, 2, 0, 0, 0, 1, 2, 1]]
-    assert model.transform(X_target).tolist() == [[3, 4, 3, 4, 1, 0, 0, 0]]
+    assert model.transform(X[:1], domain="source").tolist() == [[1, 2, 0, 0, 0, 1, 2, 1]]
+    assert model.transform(X_target[:1]).tolist() == [[3, 4, 3, 4, 1, 0, 0, 0]]
     assert model.get_feature_names_out().shape == (8,)
 
 

@@ -37,7 +37,6 @@ class FeatureAugmentation(Aligner):
     """
 
     _each_domain = True
-    _least_rows = 1
 
     def __init__(self, *, intercept: bool = False) -> None:
         self.intercept = intercept
