@@ -22,6 +22,7 @@ FLOORS = [
     *("training", "exact", "source_model", "models"),
     *(
         "align.pencil",
+        "align.geodesic",
         "align.domains",
         "align.labelled",
         "align.base",
