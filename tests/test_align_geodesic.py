@@ -36,7 +36,9 @@ ANGLES = {
 def test_flow_kernel_equals_the_integral_along_the_geodesic(angles):
     way = geodesic(*pair_with_angles(np.array(angles), 11))
     nodes, weights = np.polynomial.legendre.leggauss(40)
-    integral = sum(w / 2 * projector(geodesic_point(way, (x + 1) / 2)) for x, w in zip(nodes, weights))
+    integral = sum(
+        w / 2 * projector(geodesic_point(way, (x + 1) / 2)) for x, w in zip(nodes, weights, strict=True)
+    )
     root = flow_root(way)
     assert root.shape == (11, 2 * len(angles))
     np.testing.assert_allclose(root @ root.T, integral, atol=1e-13)
