@@ -41,7 +41,8 @@ __all__ = [
 
 PATIENCE = 10  # products with K without halving the residual: rounding allows no more
 SMALL_PENCIL = 512  # up to here a whole eigendecomposition costs little more than the wanted part
-BLOCK_BYTES = 2 << 20  # rows centred at once: large enough for BLAS, small enough for a shared cache
+BLOCK_BYTES = 1 << 20  # rows centred at once: large enough for BLAS, small enough for a cache
+ORIGIN_ROWS = 256  # whose mean stands for the mean of all until that is known
 
 
 class Moments(NamedTuple):
@@ -65,32 +66,41 @@ class Solution(NamedTuple):
 
 
 def moments(rows: Array, weight: Array | None = None, *, dtype: Any = np.float64) -> Moments:
-    """Mean and scatter of `rows` (n, d) in two passes over blocks.
+    """Mean and scatter of `rows` (n, d) in one pass over blocks.
 
-    Products are taken in `dtype` on centred rows and added up in float64, so a common offset costs no digits
-    and float32 rows need no float64 copy. Cost: n d^2 multiplications, O(d^2) memory.
+    Products are taken in `dtype` on rows minus the mean of a few of them and added up in float64, so a common
+    offset costs no digits and float32 rows need no float64 copy. Where these few stand for the others badly,
+    there is a second pass. Cost: n d^2 multiplications, O(d^2) memory.
     """
+    step = max(1, len(rows) // ORIGIN_ROWS)
+    few = rows[::step].astype(np.float64)
+    part = np.ones(len(few)) if weight is None else weight[::step]
+    origin = (part @ few / part.sum() if part.any() else few[0]).astype(dtype)
+    found = _moments_about(origin, rows, weight)
+    gap = found.mean - origin
+    if (found.total * gap**2 > 4 * np.diag(found.scatter)).any():
+        found = _moments_about(found.mean.astype(dtype), rows, weight)
+    if np.dtype(dtype) == np.float32 and not 1e-30 * found.total < np.diag(found.scatter).max() < np.inf:
+        return moments(rows, weight)  # squares leave the range of float32
+    if not np.isfinite(found.scatter).all():
+        raise ValueError("the squares of the rows must stay in the range of float64; scale the columns of X")
+    return found
+
+
+def _moments_about(origin: Array, rows: Array, weight: Array | None) -> Moments:
+    """Moments of `rows` from rows minus `origin` (d,), multiplied in its dtype."""
     n, d = rows.shape
-    unit = np.ones(n, dtype) if weight is None else weight.astype(dtype)
+    unit = np.ones(n, origin.dtype) if weight is None else weight.astype(origin.dtype)
     total = float(n) if weight is None else float(weight.sum())
-    blocks = row_blocks(n, d * np.dtype(dtype).itemsize)
-    scatter, first, rest = np.zeros((d, d)), np.zeros(d), np.zeros(d)
+    scatter, rest = np.zeros((d, d)), np.zeros(d)
     with np.errstate(over="ignore", invalid="ignore", under="ignore"):
-        for block in blocks:
-            first += unit[block] @ rows[block].astype(dtype, order="C", copy=False)
-        origin = (first / total).astype(dtype)
         for block, centred in centred_blocks(rows, origin):
             rest += unit[block] @ centred
             if weight is not None:
                 centred *= np.sqrt(unit[block])[:, None]
             scatter += centred.T @ centred
-    if np.dtype(dtype) == np.float32 and not 1e-30 * total < np.diag(scatter).max() < np.inf:
-        return moments(rows, weight)  # squares leave the range of float32
-    # `origin` is the mean rounded to dtype; what is missing is known from the centred rows.
-    drift = rest / total
-    if not np.isfinite(scatter).all():
-        raise ValueError("the squares of the rows must stay in the range of float64; scale the columns of X")
-    return Moments(total, origin + drift, scatter - total * np.outer(drift, drift))
+        drift = rest / total
+        return Moments(total, origin + drift, scatter - total * np.outer(drift, drift))
 
 
 def row_blocks(n_rows: int, row_bytes: int) -> list[slice]:
