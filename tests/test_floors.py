@@ -22,6 +22,7 @@ FLOORS = [
     *("training", "exact", "source_model", "models"),
     *(
         "align.pencil",
+        "align.shrinkage",
         "align.geodesic",
         "align.domains",
         "align.labelled",
@@ -31,6 +32,9 @@ FLOORS = [
         "align.instance",
         "align.biased",
         "align.moments",
+        "align.scaling",
+        "align.subspace",
+        "align.transport",
         "align.components",
         "align.pipeline",
         "align",
@@ -40,9 +44,10 @@ FLOORS = [
     *("verdict", "report", "plot", "displays", "result", "folders", "datasets", "labels", "job", "demo"),
     *("cli", "__main__", "__init__"),
 ]
-ALIGN_FAMILIES = ("moments", "components", "nearest", "augment", "instance", "biased")
+ALIGN_FAMILIES = ("moments", "scaling", "subspace", "transport", "components", "nearest", "augment", "instance", "biased")
 # Libraries that only these files may name, wherever in the file.
 OWNERS = {
+    "ot": {"align.transport"},
     "torch": {"arrays"},
     "cupy": {"arrays"},
     "matplotlib": {"plot", "displays"},

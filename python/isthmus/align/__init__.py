@@ -4,19 +4,27 @@ from .augment import AugmentedRidge, FeatureAugmentation
 from .biased import RegularizedTransferClassifier, RegularizedTransferRegressor
 from .components import TCA
 from .instance import TrAdaBoostClassifier, TrAdaBoostRegressor
-from .moments import CORAL, MeanDiscrepancy
 from .nearest import EasyTL
+from .moments import CORAL, LinearOT, MeanDiscrepancy
 from .pipeline import TransferPipeline, make_transfer_pipeline
+from .scaling import StandardScaling
+from .subspace import GFK, SubspaceAlignment
+from .transport import OptimalTransport
 
 __all__ = [
     "CORAL",
+    "GFK",
     "TCA",
     "AugmentedRidge",
     "EasyTL",
     "FeatureAugmentation",
+    "LinearOT",
     "MeanDiscrepancy",
+    "OptimalTransport",
     "RegularizedTransferClassifier",
     "RegularizedTransferRegressor",
+    "StandardScaling",
+    "SubspaceAlignment",
     "TrAdaBoostClassifier",
     "TrAdaBoostRegressor",
     "TransferPipeline",

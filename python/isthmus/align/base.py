@@ -184,7 +184,8 @@ class Aligner(TransformerMixin, DomainEstimator):  # type: ignore[misc]
         ----------
         X : array of shape (n, d)
         domain : "target" (what a deployed model meets), "source", or integers of shape (n,), >= 0 source;
-            where every domain has a map of its own, these must be numbers known from `fit`
+            where every domain has a map of its own, these must be numbers known from `fit`, unless there is
+            one source (one target), whose map serves all
 
         Returns
         -------
@@ -232,8 +233,11 @@ class Aligner(TransformerMixin, DomainEstimator):  # type: ignore[misc]
         if self._target_stays and (key == "target" or (key != "source" and key < 0)):
             return rows
         if self._each_domain and key not in self.domains_:
-            known = ", ".join(map(str, self.domains_.tolist()))
-            raise ValueError(f"domain must hold numbers known from fit, {known}, got {key}")
+            alike = self.domains_[(self.domains_ >= 0) == (key >= 0)]
+            if len(alike) > 1:
+                known = ", ".join(map(str, self.domains_.tolist()))
+                raise ValueError(f"domain must hold numbers known from fit, {known}, got {key}")
+            key = int(alike[0])
         return self._map(rows, key)
 
     def _only(self, domain: str) -> int:

@@ -1,86 +1,188 @@
-"""Alignment by first and second moments: MeanDiscrepancy and CORAL."""
+"""Alignment by first and second moments: CORAL, LinearOT, MeanDiscrepancy."""
 
 from __future__ import annotations
 
 import warnings
 from numbers import Real
-from typing import Any
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 from scipy import linalg
 from sklearn.utils.multiclass import type_of_target
 
+from .. import ops
 from ..arrays import Array, check_finite
+from ..config import config
 from .base import Aligner
 from .domains import Domains, plain_labels
 from .pencil import centred_blocks, moments, weighted_mean
+from .shrinkage import check_shrinkage, shrunk_covariance
 
-__all__ = ["CORAL", "MeanDiscrepancy"]
+__all__ = ["CORAL", "LinearOT", "MeanDiscrepancy"]
 
 
-class CORAL(Aligner):
+class Eigenpairs(NamedTuple):
+    """Eigenvalues (d,) and orthonormal eigenvectors (d, d) of a covariance."""
+
+    values: Array
+    vectors: Array
+
+
+class _GaussianMap(Aligner):
+    """Moves each source by x -> (x - its mean) map + the target's mean; the target stays.
+
+    A method gives `_matrix`: the map from the eigenpairs of the source's covariance and the target's; and the
+    name of the parameter that is added to all eigenvalues.
+    """
+
+    _each_domain = True
+    _target_stays = True
+    _ridge_name: ClassVar[str]
+    _ridge_is_relative: ClassVar[bool] = False  # to the mean variance, where a covariance is singular
+    shrinkage: Any
+
+    def _matrix(self, source: Eigenpairs, target: Eigenpairs) -> Array:
+        raise NotImplementedError
+
+    def _learn(self, domains: Domains, source_weight: Array | None, target_weight: Array | None) -> None:
+        given: Any = getattr(self, self._ridge_name)
+        if not isinstance(given, Real) or not 0 <= float(given) < np.inf:
+            raise ValueError(f"{self._ridge_name} must be a number >= 0, got {given!r}")
+        check_shrinkage(self.shrinkage)
+        assert domains.X_target is not None
+        parts = _sources(domains, source_weight)
+        parts.append((domains.X_target, target_weight))
+        found = [moments(rows, weight, dtype=rows.dtype) for rows, weight in parts]
+        shrunk = [
+            shrunk_covariance(part, *sample, self.shrinkage)
+            for part, sample in zip(found, parts, strict=True)
+        ]
+        # numpy's eigh: scipy has BLAS threads of its own, whose spinning slows down the next product.
+        pairs = [Eigenpairs(*np.linalg.eigh(covariance)) for covariance, _ in shrunk]
+        eps = np.finfo(np.result_type(*(rows for rows, _ in parts))).eps
+        ridge = float(given)
+        if any(values[0] <= len(values) * eps * values[-1] for values, _ in pairs):
+            variance = float(np.mean([values.mean() for values, _ in pairs]))
+            if ridge == 0:
+                ridge = 1e-3 * variance
+                self._say_shrunk(ridge)
+            elif self._ridge_is_relative:
+                ridge *= variance
+        # Rounding makes zero eigenvalues slightly negative.
+        pairs = [Eigenpairs(np.maximum(values, 0) + ridge, vectors) for values, vectors in pairs]
+        maps = [self._matrix(source, pairs[-1]) for source in pairs[:-1]]
+        means = [part.mean for part in found[:-1]]
+        spreads = [np.sqrt(np.trace(part.scatter) / part.total) for part in found[:-1]]
+        several = len(maps) > 1
+        self.map_: Array = np.stack(maps) if several else maps[0]
+        self.mean_source_: Array = np.stack(means) if several else means[0]
+        self.spread_source_: Array = np.array(spreads if several else spreads[0])
+        self.mean_target_: Array = found[-1].mean
+        self.shrinkage_: Array = np.array([amount for _, amount in shrunk])
+        self.ridge_ = ridge
+
+    def _say_shrunk(self, ridge: float) -> None:
+        name = type(self).__name__
+        if ridge == 0:
+            raise ValueError(f"{name} needs rows that vary, got constant X and X_target")
+        warnings.warn(
+            f"a covariance is singular, so {name} shrinks: {ridge:.3g} is added to both diagonals; "
+            f"pass {self._ridge_name}= to choose the number",
+            UserWarning,
+            stacklevel=5,
+        )
+
+    def _map(self, rows: Array, domain: int) -> Array:
+        numbers = self.domains_[self.domains_ >= 0]
+        at: Any = int(np.searchsorted(numbers, domain)) if len(numbers) > 1 else ()
+        matrix, origin, spread = self.map_[at], self.mean_source_[at], self.spread_source_[at]
+        weights = matrix.astype(rows.dtype)
+        out = np.empty((len(rows), weights.shape[1]), rows.dtype)
+        if np.abs(origin).max() * np.sqrt(len(origin)) <= spread:
+            # The mean is no longer than the rows spread, so taking it away later costs no digits.
+            shift = (self.mean_target_ - origin @ matrix).astype(rows.dtype)
+            with config(assume_finite=True):
+                return np.asarray(ops.project(rows, weights, shift, out=out))
+        goal = self.mean_target_.astype(rows.dtype)
+        for block, centred in centred_blocks(rows, origin.astype(rows.dtype)):
+            np.matmul(centred, weights, out=out[block])
+            out[block] += goal
+        return out
+
+
+class CORAL(_GaussianMap):
     """Give the source the target's covariance and mean (Sun, Feng, Saenko, AAAI 2016).
 
     Source rows go to (x - mean_source_) map_ + mean_target_ with map_ = (C_s + r I)^-1/2 (C_t + r I)^1/2, so
     that map_' (C_s + r I) map_ = C_t + r I; target rows stay. The paper states the map for z-scored rows,
-    whose means are zero. Covariances divide by the number of rows, or by the sum of the weights.
+    whose means are zero. Covariances divide by the number of rows, or by the sum of the weights. Of several
+    sources each has a map of its own to all target rows together.
 
     Parameters
     ----------
     ridge : float >= 0, r above, added to both covariances; unit of X squared. 1 as published. 0 makes the
         covariance of the moved source exactly the target's, unless one is singular: then 1e-3 of the mean
         variance is added instead, and a UserWarning says how much.
+    shrinkage : None, or how far both covariances go towards a multiple of the identity before that: a number
+        in [0, 1], or "ledoit_wolf" or "oas", which estimate it for every domain
 
-    Fitted: `map_` (d, d), `mean_source_` (d,), `mean_target_` (d,), `ridge_` (what was added), `has_target_`.
+    Fitted: `map_` (d, d), `mean_source_` (d,), `spread_source_` () (root mean square distance of the source
+    rows from their mean), each with a leading axis of m for m > 1 sources in the order of their numbers;
+    `mean_target_` (d,); `ridge_` (what was added); `shrinkage_` (m + 1,), of the sources and the target;
+    `domains_` (the numbers of all domains), `has_target_`.
 
-    Cost: O((ns + nt) d^2 + d^3) time, O(d^2) memory beside the result. float32 rows are multiplied as
+    Cost: O((ns + nt) d^2 + m d^3) time, O(m d^2) memory beside the result. float32 rows are multiplied as
     float32.
     """
 
-    def __init__(self, *, ridge: float = 1.0) -> None:
+    _ridge_name = "ridge"
+
+    def __init__(self, *, ridge: float = 1.0, shrinkage: Any = None) -> None:
         self.ridge = ridge
+        self.shrinkage = shrinkage
 
-    def _learn(self, domains: Domains, source_weight: Array | None, target_weight: Array | None) -> None:
-        ridge: Any = self.ridge
-        if not isinstance(ridge, Real) or not 0 <= float(ridge) < np.inf:
-            raise ValueError(f"ridge must be a number >= 0, got {self.ridge!r}")
-        assert domains.X_target is not None
-        source = moments(domains.X_source, source_weight, dtype=domains.X_source.dtype)
-        target = moments(domains.X_target, target_weight, dtype=domains.X_target.dtype)
-        covariances = [part.scatter / part.total for part in (source, target)]
-        # numpy's eigh: scipy has BLAS threads of its own, whose spinning slows down the next product.
-        (value_s, vector_s), (value_t, vector_t) = map(np.linalg.eigh, covariances)
-        self.ridge_ = float(self.ridge)
-        eps = np.finfo(np.result_type(domains.X_source, domains.X_target)).eps
-        smallest = min(values[0] - len(values) * eps * values[-1] for values in (value_s, value_t))
-        if self.ridge == 0 and smallest <= 0:
-            self.ridge_ = 1e-3 * float(value_s.mean() + value_t.mean()) / 2
-            if self.ridge_ == 0:
-                raise ValueError("CORAL needs rows that vary, got constant X and X_target")
-            warnings.warn(
-                f"a covariance is singular, so CORAL shrinks: {self.ridge_:.3g} is added to both diagonals; "
-                "pass ridge= to choose the number",
-                UserWarning,
-                stacklevel=4,
-            )
-        # Rounding makes zero eigenvalues slightly negative.
-        root_s = np.sqrt(np.maximum(value_s, 0) + self.ridge_)
-        root_t = np.sqrt(np.maximum(value_t, 0) + self.ridge_)
-        self.map_: Array = (vector_s / root_s) @ (vector_s.T @ vector_t * root_t) @ vector_t.T
-        self.mean_source_, self.mean_target_ = source.mean, target.mean
+    def _matrix(self, source: Eigenpairs, target: Eigenpairs) -> Array:
+        left = source.vectors / np.sqrt(source.values)
+        across = source.vectors.T @ target.vectors * np.sqrt(target.values)
+        return np.asarray(left @ across @ target.vectors.T)
 
-    def _map(self, rows: Array, domain: str) -> Array:
-        if domain == "target":
-            return rows
-        matrix, origin, goal = (
-            part.astype(rows.dtype) for part in (self.map_, self.mean_source_, self.mean_target_)
-        )
-        out = np.empty_like(rows, order="C")
-        # Centred before the product, in blocks: a large mean costs no digits and no second array.
-        for block, centred in centred_blocks(rows, origin):
-            np.matmul(centred, matrix, out=out[block])
-            out[block] += goal
-        return out
+
+class LinearOT(_GaussianMap):
+    """Optimal transport between the Gaussians with the means and covariances of the two domains.
+
+    Source rows go to (x - mean_source_) map_ + mean_target_ with the symmetric positive definite map_ =
+    C_s^-1/2 (C_s^1/2 C_t C_s^1/2)^1/2 C_s^-1/2, so that map_ C_s map_ = C_t: of all linear maps that do so,
+    the one that moves the rows least. Target rows stay. Covariances divide by the number of rows, or by the
+    sum of the weights. Of several sources each has a map of its own to all target rows together.
+
+    Parameters
+    ----------
+    reg : float >= 0, added to the variances; unit of X squared. Where a covariance is singular (few rows, a
+        constant column) it counts in units of the mean variance instead; 0 is then 1e-3, and a UserWarning
+        says how much was added.
+    shrinkage : as for `CORAL`
+
+    Fitted: `ridge_` (what was added) and all else as for `CORAL`.
+
+    Cost: as `CORAL`.
+    Source: Knott and Smith, J. Optimization Theory and Applications 43 (1984); Flamary, Lounici, Ferrari,
+    arXiv 1905.10155 (2019).
+    """
+
+    _ridge_name = "reg"
+    _ridge_is_relative = True
+
+    def __init__(self, *, reg: float = 1e-6, shrinkage: Any = None) -> None:
+        self.reg = reg
+        self.shrinkage = shrinkage
+
+    def _matrix(self, source: Eigenpairs, target: Eigenpairs) -> Array:
+        root = np.sqrt(source.values)
+        turned = source.vectors.T @ target.vectors
+        inner = root[:, None] * ((turned * target.values) @ turned.T) * root
+        values, vectors = np.linalg.eigh((inner + inner.T) / 2)
+        half = (source.vectors / root) @ vectors * np.maximum(values, 0) ** 0.25
+        return np.asarray(half @ half.T)
 
 
 class MeanDiscrepancy(Aligner):
@@ -126,6 +228,21 @@ class MeanDiscrepancy(Aligner):
         directions = self.directions_.astype(rows.dtype)
         along: Array = rows @ directions.T
         return along if self.keep == "directions" else rows - along @ directions
+
+
+def _sources(domains: Domains, weight: Array | None) -> list[tuple[Array, Array | None]]:
+    """Rows and weights of each source, in the order of their numbers."""
+    numbers = np.unique(domains.source_domain)
+    if len(numbers) == 1:
+        return [(domains.X_source, weight)]
+    parts: list[tuple[Array, Array | None]] = []
+    for number in numbers.tolist():
+        mask = domains.source_domain == number
+        part = None if weight is None else weight[mask]
+        if part is not None and not part.any():
+            raise ValueError(f"sample_weight must be positive on a row of source {number}, got zeros only")
+        parts.append((domains.X_source[mask], part))
+    return parts
 
 
 def _means(domains: Domains, source_weight: Array | None, target_weight: Array | None) -> tuple[Array, Array]:

@@ -73,12 +73,13 @@ def moments(rows: Array, weight: Array | None = None, *, dtype: Any = np.float64
     there is a second pass. Cost: n d^2 multiplications, O(d^2) memory.
     """
     step = max(1, len(rows) // ORIGIN_ROWS)
-    few = rows[::step].astype(np.float64)
+    few = rows[::step].astype(np.float64, order="C")
     part = np.ones(len(few)) if weight is None else weight[::step]
     origin = (part @ few / part.sum() if part.any() else few[0]).astype(dtype)
     found = _moments_about(origin, rows, weight)
-    gap = found.mean - origin
-    if (found.total * gap**2 > 4 * np.diag(found.scatter)).any():
+    with np.errstate(over="ignore", invalid="ignore", under="ignore"):
+        far = found.total * (found.mean - origin) ** 2 > 4 * np.diag(found.scatter)
+    if far.any():
         found = _moments_about(found.mean.astype(dtype), rows, weight)
     if np.dtype(dtype) == np.float32 and not 1e-30 * found.total < np.diag(found.scatter).max() < np.inf:
         return moments(rows, weight)  # squares leave the range of float32
