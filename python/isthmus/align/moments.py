@@ -50,7 +50,7 @@ class _GaussianMap(Aligner):
             raise ValueError(f"{self._ridge_name} must be a number >= 0, got {given!r}")
         check_shrinkage(self.shrinkage)
         assert domains.X_target is not None
-        parts = _sources(domains, source_weight)
+        parts = _sources(domains, source_weight, self.domains_[self.domains_ >= 0].tolist())
         parts.append((domains.X_target, target_weight))
         found = [moments(rows, weight, dtype=rows.dtype) for rows, weight in parts]
         shrunk = [
@@ -98,8 +98,8 @@ class _GaussianMap(Aligner):
         matrix, origin, spread = self.map_[at], self.mean_source_[at], self.spread_source_[at]
         weights = matrix.astype(rows.dtype)
         out = np.empty((len(rows), weights.shape[1]), rows.dtype)
-        if np.abs(origin).max() * np.sqrt(len(origin)) <= spread:
-            # The mean is no longer than the rows spread, so taking it away later costs no digits.
+        if np.abs(origin).max() * np.sqrt(len(origin)) <= 2 * spread:
+            # The mean is about as long as the rows spread, so taking it away later costs no digits.
             shift = (self.mean_target_ - origin @ matrix).astype(rows.dtype)
             with config(assume_finite=True):
                 return np.asarray(ops.project(rows, weights, shift, out=out))
@@ -230,13 +230,14 @@ class MeanDiscrepancy(Aligner):
         return along if self.keep == "directions" else rows - along @ directions
 
 
-def _sources(domains: Domains, weight: Array | None) -> list[tuple[Array, Array | None]]:
-    """Rows and weights of each source, in the order of their numbers."""
-    numbers = np.unique(domains.source_domain)
+def _sources(
+    domains: Domains, weight: Array | None, numbers: list[int]
+) -> list[tuple[Array, Array | None]]:
+    """Rows and weights of each source, in the order of their `numbers`."""
     if len(numbers) == 1:
         return [(domains.X_source, weight)]
     parts: list[tuple[Array, Array | None]] = []
-    for number in numbers.tolist():
+    for number in numbers:
         mask = domains.source_domain == number
         part = None if weight is None else weight[mask]
         if part is not None and not part.any():

@@ -41,7 +41,7 @@ __all__ = [
 
 PATIENCE = 10  # products with K without halving the residual: rounding allows no more
 SMALL_PENCIL = 512  # up to here a whole eigendecomposition costs little more than the wanted part
-BLOCK_BYTES = 1 << 20  # rows centred at once: large enough for BLAS, small enough for a cache
+BLOCK_BYTES = 2 << 20  # rows centred at once: large enough for BLAS, small enough for a shared cache
 ORIGIN_ROWS = 256  # whose mean stands for the mean of all until that is known
 
 
