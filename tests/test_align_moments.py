@@ -1,4 +1,4 @@
-"""CORAL and MeanDiscrepancy: what the moments of the moved rows must be."""
+"""CORAL, LinearOT and MeanDiscrepancy: what the moments of the moved rows must be."""
 
 import tracemalloc
 
@@ -7,6 +7,9 @@ import numpy as np
 import pytest
 from align_toys import shifted_classes, stacked, two_covariances
 from isthmus.align import pencil
+from scipy import linalg
+from sklearn.base import clone
+from sklearn.covariance import ledoit_wolf_shrinkage, oas
 from sklearn.linear_model import LogisticRegression
 
 
@@ -45,6 +48,113 @@ def test_target_rows_stay():
     coral = im.CORAL().fit(X, None, X_target)
     np.testing.assert_array_equal(coral.transform(X_target), X_target)
     np.testing.assert_array_equal(coral.transform(X_target, domain="target"), X_target)
+
+
+def test_linear_ot_is_the_monge_map_of_the_covariances():
+    X, X_target = two_covariances()
+    root = linalg.sqrtm(covariance(X))
+    inverse = np.linalg.inv(root)
+    expected = inverse @ linalg.sqrtm(root @ covariance(X_target) @ root) @ inverse
+    found = im.LinearOT(reg=0).fit(X, None, X_target)
+    np.testing.assert_allclose(found.map_, expected, atol=1e-9)
+    np.testing.assert_array_equal(found.map_, found.map_.T)
+    Z = found.transform(X, domain="source")
+    np.testing.assert_allclose(Z.mean(axis=0), X_target.mean(axis=0), atol=1e-10)
+    np.testing.assert_allclose(covariance(Z), covariance(X_target), atol=1e-9)
+    np.testing.assert_array_equal(found.transform(X_target), X_target)
+
+
+def test_linear_ot_moves_the_rows_less_than_coral():
+    X, X_target = two_covariances()
+    moved = [
+        np.mean(np.sum((method.fit_transform(X, None, X_target) - X) ** 2, axis=1))
+        for method in (im.LinearOT(reg=0), im.CORAL(ridge=0))
+    ]
+    # Bures: the least mean squared way between two Gaussians.
+    root = linalg.sqrtm(covariance(X))
+    gap = X.mean(axis=0) - X_target.mean(axis=0)
+    least = np.trace(
+        covariance(X) + covariance(X_target) - 2 * linalg.sqrtm(root @ covariance(X_target) @ root)
+    )
+    assert moved[0] == pytest.approx(gap @ gap + least, rel=1e-9)
+    assert moved[1] > 1.01 * moved[0]
+
+
+def test_reg_of_linear_ot_is_relative_where_a_covariance_is_singular():
+    rng = np.random.default_rng(0)
+    X, X_target = 1e-4 * rng.standard_normal((8, 12)), 1e-4 * rng.standard_normal((50, 12))
+    found = im.LinearOT(reg=0.01).fit(X, None, X_target)
+    variance = (np.trace(covariance(X)) + np.trace(covariance(X_target))) / 24
+    assert found.ridge_ == pytest.approx(0.01 * variance, rel=1e-9)
+    added = found.ridge_ * np.eye(12)
+    moved = found.map_ @ (covariance(X) + added) @ found.map_
+    np.testing.assert_allclose(moved, covariance(X_target) + added, atol=1e-9 * variance)
+    assert im.LinearOT(reg=0.01).fit(X_target, None, X_target[:40]).ridge_ == 0.01
+    with pytest.warns(UserWarning, match=r"LinearOT shrinks: .* pass reg= to choose"):
+        assert im.LinearOT(reg=0).fit(X, None, X_target).ridge_ == pytest.approx(1e-3 * variance, rel=1e-9)
+
+
+@pytest.mark.parametrize("method", [im.CORAL(ridge=0.1), im.LinearOT(), im.CORAL(shrinkage=0.3)], ids=str)
+def test_each_of_several_sources_has_its_own_map_to_all_targets(method):
+    first, first_target = two_covariances(seed=1)
+    second, second_target = two_covariances(90, 80, seed=2)
+    together = clone(method).fit([first, second], X_target=[first_target, second_target])
+    assert together.map_.shape == (2, 6, 6) and together.mean_source_.shape == (2, 6)
+    goal = np.concatenate([first_target, second_target])
+    alone = [clone(method).fit_transform(part, None, goal) for part in (first, second)]
+    rows, domain = np.concatenate([first, second, goal]), np.repeat([0, 1, -1], [300, 90, 340])
+    moved = together.transform(rows, domain=domain)
+    np.testing.assert_allclose(moved, np.concatenate([*alone, goal]), atol=1e-10)
+    numbered = clone(method).fit(rows, sample_domain=np.where(domain == 1, 7, domain))
+    np.testing.assert_allclose(numbered.transform(second, domain=np.full(90, 7)), alone[1], atol=1e-10)
+
+
+def test_a_source_of_weight_zero_is_named():
+    first, target = two_covariances()
+    with pytest.raises(ValueError, match="positive on a row of source 1, got zeros only"):
+        im.CORAL().fit([first, first], X_target=target, sample_weight=np.repeat([1.0, 0.0], 300))
+
+
+@pytest.mark.parametrize("shape", [(40, 30), (300, 200), (9, 30)])
+@pytest.mark.parametrize("rule", ["ledoit_wolf", "oas", 0.25])
+def test_covariances_are_shrunk_as_the_rules_of_scikit_learn_say(shape, rule):
+    X, X_target = two_covariances(*shape)
+    coral = im.CORAL(ridge=0.0, shrinkage=rule).fit(X, None, X_target)
+    shrunk = []
+    for i, rows in enumerate((X, X_target)):
+        amount = {"ledoit_wolf": ledoit_wolf_shrinkage, "oas": lambda rows: oas(rows)[1]}.get(rule)
+        amount = rule if amount is None else amount(rows)
+        assert coral.shrinkage_[i] == pytest.approx(amount, rel=1e-9)
+        level = np.trace(covariance(rows)) / 6
+        shrunk.append((1 - amount) * covariance(rows) + amount * level * np.eye(6))
+    np.testing.assert_allclose(coral.map_.T @ shrunk[0] @ coral.map_, shrunk[1], atol=1e-9)
+
+
+def test_shrinkage_makes_a_singular_covariance_usable():
+    rng = np.random.default_rng(0)
+    X, X_target = rng.standard_normal((8, 12)), rng.standard_normal((9, 12))
+    coral = im.CORAL(ridge=0.0, shrinkage="oas").fit(X, None, X_target)
+    assert coral.ridge_ == 0 and np.isfinite(coral.transform(X, domain="source")).all()
+
+
+@pytest.mark.parametrize("shrinkage", ["lw", -0.1, 1.5, True, float("nan")])
+@pytest.mark.parametrize("method", [im.CORAL, im.LinearOT])
+def test_shrinkage_must_be_a_rule_or_a_share(method, shrinkage):
+    with pytest.raises(ValueError, match="shrinkage must be None, 'ledoit_wolf', 'oas' or a number"):
+        method(shrinkage=shrinkage).fit(*two_covariances()[:1], None, two_covariances()[1])
+
+
+def test_sorted_rows_and_rows_of_weight_zero_cost_no_digits():
+    rng = np.random.default_rng(0)
+    rows = (rng.standard_normal((5000, 3)) + np.linspace(0, 3000, 5000)[:, None]).astype(np.float32)
+    weight = np.ones(5000)
+    weight[:: 5000 // pencil.ORIGIN_ROWS] = 0  # the rows whose mean the products start from
+    rows[weight == 0] = 1e6
+    for given in (None, weight):
+        kept = rows.astype(np.float64) if given is None else rows[given > 0].astype(np.float64)
+        found = pencil.moments(rows, given, dtype=np.float32)
+        np.testing.assert_allclose(found.mean, kept.mean(axis=0), rtol=1e-6)
+        np.testing.assert_allclose(found.scatter / len(kept), covariance(kept), rtol=1e-5)
 
 
 @pytest.mark.parametrize("n", [2, 9, 700])
@@ -126,7 +236,18 @@ def test_without_ridge_constant_rows_are_refused():
         im.CORAL(ridge=0.0).fit(np.ones((5, 3)), None, np.zeros((4, 3)))
 
 
-@pytest.mark.parametrize("method", [im.CORAL(), im.MeanDiscrepancy(), im.MeanDiscrepancy("directions")])
+@pytest.mark.parametrize(
+    "method",
+    [
+        im.CORAL(),
+        im.CORAL(shrinkage="ledoit_wolf"),
+        im.CORAL(shrinkage="oas"),
+        im.LinearOT(),
+        im.MeanDiscrepancy(),
+        im.MeanDiscrepancy("directions"),
+    ],
+    ids=str,
+)
 @pytest.mark.parametrize("form", ["two arrays", "domain numbers"])
 def test_weight_k_is_the_row_repeated_k_times(method, form):
     X, y, X_target, y_target = shifted_classes(3.0, 0, n=60)
@@ -240,7 +361,7 @@ def test_wrong_arguments_of_mean_discrepancy_are_named():
         im.MeanDiscrepancy().fit(X, np.where(y == 0, np.nan, y), X_target, y_target)
 
 
-@pytest.mark.parametrize("method", [im.CORAL(), im.CORAL(ridge=0.0), im.MeanDiscrepancy()])
+@pytest.mark.parametrize("method", [im.CORAL(), im.CORAL(ridge=0.0), im.LinearOT(), im.MeanDiscrepancy()])
 def test_domain_numbers_give_the_same_rows_as_two_arrays(method):
     X, X_target = two_covariances()
     rows, domain, order = stacked(X, X_target)

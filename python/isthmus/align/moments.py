@@ -230,9 +230,7 @@ class MeanDiscrepancy(Aligner):
         return along if self.keep == "directions" else rows - along @ directions
 
 
-def _sources(
-    domains: Domains, weight: Array | None, numbers: list[int]
-) -> list[tuple[Array, Array | None]]:
+def _sources(domains: Domains, weight: Array | None, numbers: list[int]) -> list[tuple[Array, Array | None]]:
     """Rows and weights of each source, in the order of their `numbers`."""
     if len(numbers) == 1:
         return [(domains.X_source, weight)]
