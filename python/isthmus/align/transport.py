@@ -63,7 +63,7 @@ class OptimalTransport(Aligner):
         metric: str = "sqeuclidean",
         norm: str | None = "median",
         max_iter: int = 1000,
-        tol: float = 1e-9,
+        tol: float = 1e-6,
     ) -> None:
         self.method = method
         self.reg = reg
