@@ -1,6 +1,7 @@
 """Every estimator of `align`, once, with what the laws of `test_align_laws` need to know about it."""
 
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 from typing import Any
 
 import isthmus as im
@@ -35,6 +36,13 @@ TABLE = [
     Row(im.MeanDiscrepancy(), grid={"keep": ["rest", "directions"]}),
     Row(im.MeanDiscrepancy(keep="directions")),
     Row(im.CORAL(), grid={"ridge": [0.1, 1.0]}),
+    Row(im.CORAL(shrinkage="ledoit_wolf")),
+    Row(im.CORAL(shrinkage="oas")),
+    Row(im.LinearOT(), grid={"shrinkage": [None, 0.1]}),
+    Row(im.StandardScaling(), grid={"with_std": [False, True]}),
+    Row(im.SubspaceAlignment(), grid={"n_components": [2, 3]}),
+    Row(im.GFK(), grid={"n_components": [1, 2]}),
+    Row(im.GFK("auto", with_mean=True)),
     Row(im.TCA(3), grid={"n_components": [2, 3]}),
     Row(im.TCA(3, kernel=im.Linear())),
     Row(im.TCA(3, kernel=im.RBF(2.0)), grid={"reg": [0.1, 1.0]}, close=1e-7),
@@ -52,3 +60,8 @@ TABLE = [
     Row(im.RegularizedTransferRegressor(reg=None), **FOLDS, numbers=True),
     Row(im.AugmentedRidge(), grid={"reg_domain": [0.1, 1.0]}, **KNOWN, numbers=True),
 ]
+if find_spec("ot"):
+    TABLE += [
+        Row(im.OptimalTransport("emd"), grid={"norm": ["max", None]}),
+        Row(im.OptimalTransport(reg=1.0), grid={"reg": [0.5, 1.0]}),
+    ]

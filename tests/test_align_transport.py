@@ -13,8 +13,8 @@ ot = pytest.importorskip("ot", reason="POT is not installed: pip install isthmus
 
 ENTROPIC = [
     im.OptimalTransport(reg=0.5, tol=1e-9),
-    im.OptimalTransport("sinkhorn_l1l2", reg=0.5, max_iter=200, tol=1e-9),
-    im.OptimalTransport("sinkhorn_lpl1", reg=0.5, max_iter=200),
+    im.OptimalTransport("sinkhorn_l1l2", reg=0.5, max_steps=200, tol=1e-9),
+    im.OptimalTransport("sinkhorn_lpl1", reg=0.5, max_steps=200),
 ]
 ALL = [im.OptimalTransport("emd"), *ENTROPIC]
 every_method = pytest.mark.parametrize("method", ALL, ids=[method.method for method in ALL])
@@ -115,14 +115,14 @@ def test_labelled_target_rows_draw_their_own_class(method):
 
 def test_a_small_reg_does_not_underflow():
     X, X_target = two_covariances(30, 25)
-    Z = im.OptimalTransport(reg=2e-3, norm="max", max_iter=20000, tol=1e-6).fit_transform(X, None, X_target)
+    Z = im.OptimalTransport(reg=2e-3, norm="max", max_steps=20000, tol=1e-6).fit_transform(X, None, X_target)
     np.testing.assert_allclose(Z.mean(axis=0), X_target.mean(axis=0), atol=1e-3)
 
 
 def test_too_few_iterations_are_a_convergence_warning():
     X, X_target = two_covariances(30, 25)
     with pytest.warns(ConvergenceWarning, match=r"POT reports for 'sinkhorn': .*did not converge"):
-        im.OptimalTransport(reg=0.01, max_iter=2).fit(X, None, X_target)
+        im.OptimalTransport(reg=0.01, max_steps=2).fit(X, None, X_target)
 
 
 @pytest.mark.parametrize("norm", ["max", "median", "mean"])
@@ -168,7 +168,7 @@ def test_wrong_arguments_are_named():
         ({"reg": 0}, "reg must be a finite number above 0, got 0"),
         ({"tol": "small"}, "tol must be a finite number above 0"),
         ({"reg_group": -1}, "reg_group must be a finite number at least 0, got -1"),
-        ({"max_iter": 0}, "max_iter must be an integer of at least 1, got 0"),
+        ({"max_steps": 0}, "max_steps must be an integer of at least 1, got 0"),
         ({"metric": None}, "metric must be the name of a metric, got None"),
     ]:
         with pytest.raises(ValueError, match=message):

@@ -59,7 +59,9 @@ MOST_AXES = {
     **dict.fromkeys(("mean_", "scale_", "var_", "explained_variance_", "intercept_"), 1),
     **dict.fromkeys(("mean_target_", "scales_", "spread_source_", "shrinkage_", "domains_"), 1),
     **dict.fromkeys(("frequencies_", "signs_", "landmarks_", "normalization_"), 2),
-    **dict.fromkeys(("coef_", "components_", "directions_", "projection_", "X_fit_"), 2),
+    **dict.fromkeys(("coef_", "components_", "directions_", "projection_", "X_fit_", "images_"), 2),
+    **dict.fromkeys(("projection_source_", "projection_target_"), 2),
+    **dict.fromkeys(("domain_means_", "domain_scales_"), 2),
     **{"map_": 3, "mean_source_": 2},  # one for each of several sources
     **dict.fromkeys(("estimator_weights_", "prices_", "shared_coef_", "shared_intercept_"), 1),
     "means_": 2,
@@ -378,6 +380,12 @@ def _check_shapes(model: Any) -> None:
         lengths = [len(getattr(model, name)) for name in names]
         if len(set(lengths)) > 1:
             raise ModelFileError(f"{', '.join(names)} must have equal lengths, got {lengths}")
+        return
+    elif hasattr(model, "images_"):
+        if model.images_.shape != model.X_fit_.shape:
+            raise ModelFileError(
+                f"images_ must have the shape {model.X_fit_.shape}, got {model.images_.shape}"
+            )
         return
     elif isinstance(model, LINEAR) and hasattr(model, "coef_"):
         width = len(model.coef_)

@@ -84,8 +84,9 @@ class _SubspaceMethod(Aligner):
         return not self.has_target_
 
     def _projected(self, rows: Array, projection: Array, mean: Array) -> Array:
-        weights = projection.astype(rows.dtype)
-        return np.asarray((rows - mean.astype(rows.dtype)) @ weights if self.with_mean else rows @ weights)
+        if self.with_mean:
+            rows = rows - mean.reshape(-1).astype(rows.dtype)
+        return np.asarray(rows @ projection.astype(rows.dtype))
 
 
 class SubspaceAlignment(_SubspaceMethod):

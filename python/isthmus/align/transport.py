@@ -39,7 +39,7 @@ class OptimalTransport(Aligner):
     metric : metric of the cost, a name that POT's `dist` knows
     norm : what the cost is divided by, "max", "median" or "mean" of its entries, so that `reg` needs no unit;
         None: the cost as it is
-    max_iter : int >= 1, most iterations ("emd" counts pivots and takes at least 100000)
+    max_steps : int >= 1, most iterations ("emd" counts pivots and takes at least 100000)
     tol : float > 0, violation of the marginals at which the entropic methods stop
 
     Where target labels are declared and `y` holds classes, mass between rows of different classes costs ten
@@ -62,7 +62,7 @@ class OptimalTransport(Aligner):
         reg_group: float = 0.1,
         metric: str = "sqeuclidean",
         norm: str | None = "median",
-        max_iter: int = 1000,
+        max_steps: int = 1000,
         tol: float = 1e-6,
     ) -> None:
         self.method = method
@@ -70,7 +70,7 @@ class OptimalTransport(Aligner):
         self.reg_group = reg_group
         self.metric = metric
         self.norm = norm
-        self.max_iter = max_iter
+        self.max_steps = max_steps
         self.tol = tol
 
     def _learn(self, domains: Domains, source_weight: Array | None, target_weight: Array | None) -> None:
@@ -150,15 +150,15 @@ class OptimalTransport(Aligner):
         with warnings.catch_warnings(record=True) as said:
             warnings.simplefilter("always")
             if self.method == "emd":
-                steps = max(100_000, int(self.max_iter))
+                steps = max(100_000, int(self.max_steps))
                 coupling = ot.emd(mass_s, mass_t, cost, numItermax=steps)
             elif self.method == "sinkhorn":
                 far = cost.max() / reg > FARTHEST_EXPONENT
-                how = {"method": "sinkhorn_log" if far else "sinkhorn", "numItermax": int(self.max_iter)}
+                how = {"method": "sinkhorn_log" if far else "sinkhorn", "numItermax": int(self.max_steps)}
                 coupling = ot.sinkhorn(mass_s, mass_t, cost, reg, stopThr=tol, **how)
             else:
                 solve = ot.da.sinkhorn_l1l2_gl if self.method == "sinkhorn_l1l2" else ot.da.sinkhorn_lpl1_mm
-                limits = {"numInnerItermax": int(self.max_iter), "stopInnerThr": tol}
+                limits = {"numInnerItermax": int(self.max_steps), "stopInnerThr": tol}
                 coupling = solve(mass_s, labels_s, mass_t, cost, reg, eta=group, **limits)
         for entry in said:
             if issubclass(entry.category, UserWarning):
@@ -176,9 +176,9 @@ class OptimalTransport(Aligner):
             real = isinstance(value, Real) and not isinstance(value, bool)
             if not real or not 0 <= float(value) < np.inf or (value == 0 and least == "above"):
                 raise ValueError(f"{name} must be a finite number {least} 0, got {value!r}")
-        most: Any = self.max_iter
+        most: Any = self.max_steps
         if isinstance(most, bool) or not isinstance(most, Integral) or most < 1:
-            raise ValueError(f"max_iter must be an integer of at least 1, got {most!r}")
+            raise ValueError(f"max_steps must be an integer of at least 1, got {most!r}")
         metric: Any = self.metric
         if not isinstance(metric, str):
             raise ValueError(f"metric must be the name of a metric, got {metric!r}")
