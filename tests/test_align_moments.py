@@ -109,6 +109,17 @@ def test_each_of_several_sources_has_its_own_map_to_all_targets(method):
     np.testing.assert_allclose(numbered.transform(second, domain=np.full(90, 7)), alone[1], atol=1e-10)
 
 
+@pytest.mark.parametrize("method", [im.CORAL(), im.LinearOT(), im.StandardScaling()], ids=str)
+def test_maps_of_several_domains_are_kept_in_a_file(method, tmp_path):
+    parts = [*two_covariances(40, 30), *two_covariances(20, 25, seed=1)]
+    fitted = clone(method).fit(parts[:2], X_target=parts[2:])
+    im.save(fitted, tmp_path / "model")
+    rows, domain = np.concatenate(parts), np.repeat([0, 1, -1, -2], [len(part) for part in parts])
+    np.testing.assert_array_equal(
+        im.load(tmp_path / "model").transform(rows, domain=domain), fitted.transform(rows, domain=domain)
+    )
+
+
 def test_a_source_of_weight_zero_is_named():
     first, target = two_covariances()
     with pytest.raises(ValueError, match="positive on a row of source 1, got zeros only"):

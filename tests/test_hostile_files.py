@@ -196,6 +196,56 @@ def test_an_aligner_that_cannot_transform_a_row_is_refused(tmp_path, change, mes
         im.load(path)
 
 
+@pytest.mark.parametrize(
+    ("model", "change", "message"),
+    [
+        (im.CORAL(), set_tensor("CORAL.map_", lambda a: a[:1]), "do not make a model"),
+        (im.CORAL(), set_tensor("CORAL.map_", lambda a: a[0]), "do not make a model"),
+        (im.CORAL(), set_tensor("CORAL.map_", lambda a: a[None]), "map_ must have at most 3 axes"),
+        (im.CORAL(), set_tensor("CORAL.mean_source_", lambda a: a[:1]), "do not make a model"),
+        (im.CORAL(), set_tensor("CORAL.spread_source_", lambda a: a[:1]), "do not make a model"),
+        (im.CORAL(), set_tensor("CORAL.domains_", lambda a: a + 0.5), "do not make a model"),
+        (im.CORAL(), set_tensor("CORAL.domains_", lambda a: a[:0]), "do not make a model"),
+        (
+            im.StandardScaling(),
+            set_tensor("StandardScaling.domain_means_", lambda a: a[:1]),
+            "do not make a model",
+        ),
+        (
+            im.StandardScaling(),
+            set_tensor("StandardScaling.domain_means_", lambda a: a[:, :1]),
+            "do not make a model",
+        ),
+    ],
+    ids=range(9),
+)
+def test_maps_that_are_not_one_for_each_domain_are_refused(tmp_path, model, change, message):
+    rng = np.random.default_rng(0)
+    path = tmp_path / "model"
+    im.save(model.fit([rng.normal(size=(9, 4)), rng.normal(size=(8, 4))], X_target=np.eye(4)), path)
+    im.load(path)
+    rewrite(path, change)
+    with pytest.raises(im.ModelFileError, match=message):
+        im.load(path)
+
+
+def test_images_that_are_not_one_for_each_row_are_refused(tmp_path):
+    pytest.importorskip("ot", reason="POT is not installed: pip install isthmus[ot]")
+    path = tmp_path / "transport"
+    im.save(model_of(im.OptimalTransport("emd")), path)
+    rewrite(path, set_tensor("OptimalTransport.images_", lambda a: a[:-1]))
+    with pytest.raises(im.ModelFileError, match=r"images_ must have the shape \(60, 6\), got \(59, 6\)"):
+        im.load(path)
+
+
+def test_a_mean_that_is_a_column_is_not_broadcast_against_the_rows(tmp_path):
+    path = tmp_path / "subspace"
+    im.save(model_of(im.SubspaceAlignment(2, with_mean=True)), path)
+    rewrite(path, set_tensor("SubspaceAlignment.mean_source_", lambda a: np.ones((10**6, 1))))
+    with pytest.raises(im.ModelFileError, match="do not make a model"):
+        im.load(path)
+
+
 @pytest.mark.parametrize("count", [10**12, -1, "7"])
 def test_a_small_file_cannot_ask_for_any_number_of_feature_names(tmp_path, count):
     path = tmp_path / "nystroem"

@@ -46,7 +46,8 @@ class _SubspaceMethod(Aligner):
     def _learn(self, domains: Domains, source_weight: Array | None, target_weight: Array | None) -> None:
         self._check_parameters()
         assert domains.X_target is not None
-        samples = [positive(domains.X_source, source_weight), positive(domains.X_target, target_weight)]
+        given = [(domains.X_source, source_weight), (domains.X_target, target_weight)]
+        samples = [part if part[1] is None else positive(*part) for part in given]
         source, target = (_principal(*sample) for sample in samples)
         rank = min(source.basis.shape[1], target.basis.shape[1])
         if rank == 0:
@@ -98,10 +99,12 @@ class SubspaceAlignment(_SubspaceMethod):
     Parameters
     ----------
     n_components : int >= 1, lowered with a UserWarning to the rank of either domain; None: 20, or what there
-        is; "auto": the largest number before a direction of one domain is missing in the other, by the
-        disagreement with the directions of both domains together (Gong and others, CVPR 2012, section 3.3)
+        is; "auto": the first number at which both subspaces hold a direction that the subspace of all rows
+        together lacks (mean sine of the largest angles at least 0.99; Gong and others, CVPR 2012, section
+        3.3)
     with_mean : whether each domain's own mean is taken away from the rows before they are projected. False as
-        published, where the directions alone come from centred rows.
+        published, where the directions alone come from centred rows; rows that were not z-scored often gain
+        from True.
 
     Fitted: `projection_source_` and `projection_target_` (d, k); `mean_source_`, `mean_target_` (d,);
     `angles_` (k,), the principal angles between the two subspaces, ascending; `n_components_`; `has_target_`.
@@ -160,22 +163,24 @@ class GFK(_SubspaceMethod):
         )
 
 
-def _principal(rows: Array, weight: Array) -> Principal:
-    """Mean and principal directions of `rows` (n, d) with positive `weight` (n,), in float64."""
+def _principal(rows: Array, weight: Array | None) -> Principal:
+    """Mean and principal directions of `rows` (n, d) with positive `weight` (n,) or None, in float64."""
     if len(rows) >= rows.shape[1]:
         found = moments(rows, weight)
         return Principal(found.mean, _leading(found))
+    weight = np.ones(len(rows)) if weight is None else weight
     mean = weighted_mean(rows, weight)
     mean += weighted_mean(rows - mean, weight)  # what rounding left of a large mean
     centred = (rows - mean) * np.sqrt(weight)[:, None]
     return Principal(mean, _row_space(centred))
 
 
-def _pooled_basis(samples: list[tuple[Array, Array]]) -> Array:
+def _pooled_basis(samples: list[tuple[Array, Array | None]]) -> Array:
     """Principal directions of the rows of both domains together."""
     n, d = sum(len(rows) for rows, _ in samples), samples[0][0].shape[1]
     if n < d:
-        return _principal(*(np.concatenate(parts) for parts in zip(*samples, strict=True))).basis
+        weights = [np.ones(len(rows)) if weight is None else weight for rows, weight in samples]
+        return _principal(np.concatenate([rows for rows, _ in samples]), np.concatenate(weights)).basis
     a, b = (moments(*sample) for sample in samples)
     return _leading(Moments(a.total + b.total, a.mean, pooled_scatter(a, b)))
 
