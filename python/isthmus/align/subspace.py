@@ -12,7 +12,7 @@ from ..arrays import Array
 from .base import Aligner
 from .domains import Domains, positive
 from .geodesic import flow_root, geodesic, principal_angles
-from .pencil import Moments, moments, pooled_scatter, row_blocks, weighted_mean
+from .pencil import moments, pooled_scatter, weighted_mean
 
 __all__ = ["GFK", "SubspaceAlignment"]
 
@@ -21,10 +21,11 @@ DISAGREEMENT = 0.99  # from here on a direction of one domain counts as missing 
 
 
 class Principal(NamedTuple):
-    """Mean (d,), principal directions (d, r), largest variance first, r their numerical rank."""
+    """Mean (d,), principal directions (d, k), largest variance first, and how many there are."""
 
     mean: Array
     basis: Array
+    rank: int
 
 
 class _SubspaceMethod(Aligner):
@@ -48,24 +49,24 @@ class _SubspaceMethod(Aligner):
         assert domains.X_target is not None
         given = [(domains.X_source, source_weight), (domains.X_target, target_weight)]
         samples = [part if part[1] is None else positive(*part) for part in given]
-        source, target = (_principal(*sample) for sample in samples)
-        rank = min(source.basis.shape[1], target.basis.shape[1])
+        d = domains.X_source.shape[1]
+        most = max(1, self._most(d))
+        if self.n_components != "auto":
+            most = min(most, int(self.n_components or DEFAULT_COMPONENTS))
+        source, target = (_principal(*sample, most) for sample in samples)
+        rank = min(source.rank, target.rank)
         if rank == 0:
             raise ValueError(f"{type(self).__name__} needs rows that vary in both domains, got constant rows")
-        most = min(rank, max(1, self._most(len(source.basis))))
+        count = min(most, rank)
         if self.n_components == "auto":
-            count = _agreeing(source.basis, target.basis, _pooled_basis(samples), most)
-        elif self.n_components is None:
-            count = min(most, DEFAULT_COMPONENTS)
-        else:
-            count = min(most, int(self.n_components))
-            if count < self.n_components:
-                warnings.warn(
-                    f"{type(self).__name__} takes {count} components, not {self.n_components}: the domains "
-                    f"share rank {rank} in {len(source.basis)} columns",
-                    UserWarning,
-                    stacklevel=4,
-                )
+            count = _agreeing(source.basis, target.basis, _pooled_basis(samples, count), count)
+        elif self.n_components is not None and count < self.n_components:
+            warnings.warn(
+                f"{type(self).__name__} takes {count} components, not {self.n_components}: the domains "
+                f"share rank {rank} in {d} columns",
+                UserWarning,
+                stacklevel=4,
+            )
         bases = source.basis[:, :count], target.basis[:, :count]
         self.n_components_ = count
         self.angles_: Array = principal_angles(*bases)
@@ -163,47 +164,41 @@ class GFK(_SubspaceMethod):
         )
 
 
-def _principal(rows: Array, weight: Array | None) -> Principal:
-    """Mean and principal directions of `rows` (n, d) with positive `weight` (n,) or None, in float64."""
-    if len(rows) >= rows.shape[1]:
+def _principal(rows: Array, weight: Array | None, most: int) -> Principal:
+    """Up to `most` principal directions of `rows` (n, d), positive `weight` (n,) or None, in float64."""
+    n, d = rows.shape
+    if n >= d:
         found = moments(rows, weight)
-        return Principal(found.mean, _leading(found))
-    weight = np.ones(len(rows)) if weight is None else weight
+        return Principal(found.mean, *_leading(found.scatter, most))
+    weight = np.ones(n) if weight is None else weight
     mean = weighted_mean(rows, weight)
-    mean += weighted_mean(rows - mean, weight)  # what rounding left of a large mean
-    centred = (rows - mean) * np.sqrt(weight)[:, None]
-    return Principal(mean, _row_space(centred))
+    centred = rows - mean
+    # What rounding left of a large mean.
+    rest = weight @ centred / weight.sum()
+    centred = (centred - rest) * np.sqrt(weight)[:, None]
+    values, vectors = np.linalg.eigh(centred @ centred.T)
+    # Squares: below this share a direction is made of rounding.
+    rank = int(np.sum(values > d * np.finfo(float).eps * max(values[-1], 0.0)))
+    kept = min(most, rank)
+    basis = centred.T @ (vectors[:, ::-1][:, :kept] / np.sqrt(values[::-1][:kept]))
+    # Directions of small variance are orthogonal to the large ones only up to the rounding of these.
+    return Principal(mean + rest, _signed(np.linalg.qr(basis)[0]), rank)
 
 
-def _pooled_basis(samples: list[tuple[Array, Array | None]]) -> Array:
+def _pooled_basis(samples: list[tuple[Array, Array | None]], most: int) -> Array:
     """Principal directions of the rows of both domains together."""
     n, d = sum(len(rows) for rows, _ in samples), samples[0][0].shape[1]
     if n < d:
         weights = [np.ones(len(rows)) if weight is None else weight for rows, weight in samples]
-        return _principal(np.concatenate([rows for rows, _ in samples]), np.concatenate(weights)).basis
-    a, b = (moments(*sample) for sample in samples)
-    return _leading(Moments(a.total + b.total, a.mean, pooled_scatter(a, b)))
+        return _principal(np.concatenate([rows for rows, _ in samples]), np.concatenate(weights), most).basis
+    return _leading(pooled_scatter(*(moments(*sample) for sample in samples)), most)[0]
 
 
-def _leading(found: Moments) -> Array:
-    values, vectors = np.linalg.eigh(found.scatter)
+def _leading(scatter: Array, most: int) -> tuple[Array, int]:
+    """Up to `most` leading eigenvectors of a scatter (d, d), and its rank."""
+    values, vectors = np.linalg.eigh(scatter)
     rank = int(np.sum(values > len(values) * np.finfo(float).eps * max(values[-1], 0.0)))
-    return _signed(vectors[:, ::-1][:, :rank])
-
-
-def _row_space(centred: Array) -> Array:
-    """Right singular vectors (d, r) of `centred` (n, d), n < d, through the Gram matrix of its rows."""
-    n, d = centred.shape
-    gram = np.zeros((n, n))
-    for block in row_blocks(d, 8 * n):
-        gram += centred[:, block] @ centred[:, block].T
-    values, vectors = np.linalg.eigh(gram)
-    # Squares: below this share a direction is made of rounding.
-    rank = int(np.sum(values > d * np.finfo(float).eps * max(values[-1], 0.0)))
-    basis = centred.T @ (vectors[:, ::-1][:, :rank] / np.sqrt(values[::-1][:rank]))
-    # Directions of small variance are orthogonal to the large ones only up to the rounding of these.
-    orthonormal, triangle = np.linalg.qr(basis)
-    return _signed(orthonormal * np.where(np.diag(triangle) < 0, -1.0, 1.0))
+    return _signed(vectors[:, ::-1][:, : min(most, rank)]), rank
 
 
 def _signed(basis: Array) -> Array:
