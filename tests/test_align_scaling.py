@@ -72,6 +72,12 @@ def test_weight_k_is_the_row_repeated_k_times(form):
         np.testing.assert_allclose(getattr(by_weight, name), getattr(by_rows, name), atol=1e-12)
 
 
+def test_domains_of_any_scale_need_no_warning():
+    X, X_target = two_covariances()
+    Z = im.StandardScaling().fit(X, None, 1e5 * X_target).transform(1e5 * X_target)
+    np.testing.assert_allclose(Z, z_scored(X_target), atol=1e-12)
+
+
 def test_wrong_input_is_named():
     X, X_target = two_covariances()
     for name in ("with_mean", "with_std"):

@@ -34,6 +34,7 @@ class DomainEstimator(BaseEstimator):  # type: ignore[misc]
     # With metadata routing on, `fit` asks for these by itself.
     __metadata_request__fit: ClassVar = {"sample_domain": True, "target_labelled": True}
     _each_domain: ClassVar[bool] = False  # a map for every domain, not one for all sources
+    _any_scale: ClassVar[bool] = False  # columns may be spread otherwise in each domain
     _least_rows: ClassVar[int] = 2  # of a domain
     _without_target: ClassVar[str] = "its transform is the identity"
     _on_device: ClassVar[bool] = False  # takes arrays on a GPU; fitted arrays are on the host always
@@ -109,7 +110,7 @@ class DomainEstimator(BaseEstimator):  # type: ignore[misc]
                 raise ValueError(
                     f"{name} needs at least {self._least_rows} {kind} rows{of}, got n_samples = {fewest}"
                 )
-        if X_target is not None:
+        if X_target is not None and not self._any_scale:
             _warn_of_scale(name, domains.X_source, domains.X_target)
         if self._each_domain:
             self.domains_: Array = np.unique(np.concatenate([domains.source_domain, domains.target_domain]))
@@ -130,7 +131,7 @@ def _warn_of_scale(name: str, X: Array, X_target: Array) -> None:
     for rows in (X, X_target):
         some = to_numpy(rows[:: max(1, len(rows) // _ROWS_FOR_SCALE)]).astype(np.float64)
         with np.errstate(over="ignore", invalid="ignore"):
-            spreads.append(some.std(axis=0))
+            spreads.append((some - some[0]).std(axis=0))  # of a constant column exactly 0
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         ratio = spreads[1] / spreads[0]
     known = np.isfinite(ratio) & (ratio > 0)

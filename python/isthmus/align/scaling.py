@@ -29,6 +29,7 @@ class StandardScaling(Aligner):
     Cost: O(n d) time in two passes over blocks, O(m d) memory beside the result.
     """
 
+    _any_scale = True
     _each_domain = True
 
     def __init__(self, *, with_mean: bool = True, with_std: bool = True) -> None:
