@@ -34,10 +34,11 @@ if TYPE_CHECKING:
     from . import backends
     from .align import (
         CORAL,
+        GFK,
+        TCA,
         AugmentedRidge,
         EasyTL,
         FeatureAugmentation,
-        GFK,
         LinearOT,
         MeanDiscrepancy,
         OptimalTransport,
@@ -45,7 +46,6 @@ if TYPE_CHECKING:
         RegularizedTransferRegressor,
         StandardScaling,
         SubspaceAlignment,
-        TCA,
         TrAdaBoostClassifier,
         TrAdaBoostRegressor,
         make_transfer_pipeline,

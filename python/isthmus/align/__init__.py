@@ -4,8 +4,8 @@ from .augment import AugmentedRidge, FeatureAugmentation
 from .biased import RegularizedTransferClassifier, RegularizedTransferRegressor
 from .components import TCA
 from .instance import TrAdaBoostClassifier, TrAdaBoostRegressor
-from .nearest import EasyTL
 from .moments import CORAL, LinearOT, MeanDiscrepancy
+from .nearest import EasyTL
 from .pipeline import TransferPipeline, make_transfer_pipeline
 from .scaling import StandardScaling
 from .subspace import GFK, SubspaceAlignment
