@@ -59,6 +59,14 @@ TABLE = [
     Row(im.RegularizedTransferRegressor(), grid={"reg": [0.1, 1.0]}, **KNOWN, numbers=True),
     Row(im.RegularizedTransferRegressor(reg=None), **FOLDS, numbers=True),
     Row(im.AugmentedRidge(), grid={"reg_domain": [0.1, 1.0]}, **KNOWN, numbers=True),
+    Row(im.KMM(im.RBF(2.0)), kind="weighs", grid={"bound": [2.0, 1000.0]}),
+    Row(im.KMM(im.Linear(), eps=0.1), kind="weighs"),
+    Row(im.TargetShiftWeights(im.RBF(2.0)), kind="weighs", grid={"eps": [0.1, 0.5]}, labels=True),
+    Row(im.KLIEP(), kind="weighs", grid={"n_centres": [10, 20]}),
+    Row(im.RuLSIF(), kind="weighs", grid={"alpha": [0.0, 0.5]}),
+    Row(im.RuLSIF(alpha=0), kind="weighs"),
+    Row(im.DensityRatioWeights(), kind="weighs", grid={"bound": [2.0, None]}, close=1e-4),
+    Row(im.NearestNeighbourWeights(), kind="weighs", grid={"smoothing": [0.5, 1.0]}),
 ]
 if find_spec("ot"):
     TABLE += [

@@ -65,7 +65,7 @@ MODELS = [
 
 
 def outputs(model, X):
-    names = ("predict", "predict_proba", "decision_function", "transform", "features")
+    names = ("predict", "predict_proba", "decision_function", "transform", "features", "density_ratio")
     return {name: np.asarray(getattr(model, name)(X)) for name in names if hasattr(model, name)}
 
 

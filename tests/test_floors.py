@@ -24,6 +24,8 @@ FLOORS = [
         "align.pencil",
         "align.shrinkage",
         "align.geodesic",
+        "align.box_qp",
+        "align.ratio",
         "align.domains",
         "align.labelled",
         "align.base",
@@ -36,6 +38,9 @@ FLOORS = [
         "align.subspace",
         "align.transport",
         "align.components",
+        "align.reweight",
+        "align.density",
+        "align.membership",
         "align.pipeline",
         "align",
     ),
@@ -47,6 +52,15 @@ FLOORS = [
 ALIGN_FAMILIES = (
     *("moments", "scaling", "subspace", "transport", "components"),
     *("nearest", "augment", "instance", "biased"),
+    "moments",
+    "components",
+    "nearest",
+    "augment",
+    "instance",
+    "biased",
+    "reweight",
+    "density",
+    "membership",
 )
 # Libraries that only these files may name, wherever in the file.
 OWNERS = {

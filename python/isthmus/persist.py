@@ -64,6 +64,11 @@ MOST_AXES = {
     **dict.fromkeys(("domain_means_", "domain_scales_"), 2),
     **{"map_": 3, "mean_source_": 2},  # one for each of several sources
     **dict.fromkeys(("estimator_weights_", "prices_", "shared_coef_", "shared_intercept_"), 1),
+    **dict.fromkeys(("mean_source_", "mean_target_", "scales_"), 1),
+    **dict.fromkeys(("weights_", "coefficients_", "class_weights_"), 1),
+    **dict.fromkeys(("frequencies_", "signs_", "landmarks_", "normalization_", "centres_"), 2),
+    **dict.fromkeys(("coef_", "components_", "map_", "directions_", "projection_", "X_fit_"), 2),
+    **dict.fromkeys(("estimator_weights_", "domains_", "prices_", "shared_coef_", "shared_intercept_"), 1),
     "means_": 2,
 }
 NAMES = "feature_names_in_"
@@ -324,6 +329,8 @@ class _Reader:
                 return
             if isinstance(model, Aligner):
                 model.transform(row, domain="source")
+            if hasattr(model, "density_ratio"):
+                model.density_ratio(row)
             (model.predict if hasattr(model, "predict") else model.transform)(row)
 
     KINDS: ClassVar[Mapping[str, Callable[[Any, Any], Any]]] = {

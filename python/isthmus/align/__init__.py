@@ -3,10 +3,13 @@
 from .augment import AugmentedRidge, FeatureAugmentation
 from .biased import RegularizedTransferClassifier, RegularizedTransferRegressor
 from .components import TCA
+from .density import KLIEP, RuLSIF
 from .instance import TrAdaBoostClassifier, TrAdaBoostRegressor
+from .membership import DensityRatioWeights, NearestNeighbourWeights
 from .moments import CORAL, LinearOT, MeanDiscrepancy
 from .nearest import EasyTL
 from .pipeline import TransferPipeline, make_transfer_pipeline
+from .reweight import KMM, TargetShiftWeights
 from .scaling import StandardScaling
 from .subspace import GFK, SubspaceAlignment
 from .transport import OptimalTransport
@@ -14,17 +17,23 @@ from .transport import OptimalTransport
 __all__ = [
     "CORAL",
     "GFK",
+    "KLIEP",
+    "KMM",
     "TCA",
     "AugmentedRidge",
+    "DensityRatioWeights",
     "EasyTL",
     "FeatureAugmentation",
     "LinearOT",
     "MeanDiscrepancy",
+    "NearestNeighbourWeights",
     "OptimalTransport",
     "RegularizedTransferClassifier",
     "RegularizedTransferRegressor",
+    "RuLSIF",
     "StandardScaling",
     "SubspaceAlignment",
+    "TargetShiftWeights",
     "TrAdaBoostClassifier",
     "TrAdaBoostRegressor",
     "TransferPipeline",

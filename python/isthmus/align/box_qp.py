@@ -1,0 +1,376 @@
+"""Pure mathematics: a convex quadratic over a box and a band for the sum, with a proven duality gap.
+
+    minimise  f(b) = (w b)'K(w b) / 2 - q'(w b)   under  0 <= b <= u,  low <= w'b <= high
+
+Row weights w count repetitions: an entry of weight k is k equal entries of weight 1.
+
+Method: accelerated proximal gradient with restarts in the metric H = l diag(w) + r w w'. Kernel matrices are
+close to a multiple of 11', so the one direction w takes most of their condition number, and the prox
+under H stays a search for one number, the shift that also serves the sum. Entries at a bound that the
+gradient holds there leave the products. Every operation treats equal entries alike, so the order of the rows
+does not matter.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol
+
+import numpy as np
+
+from ..arrays import Array
+
+__all__ = ["BoxSolution", "PositiveMatrix", "StoredMatrix", "minimise_in_box"]
+
+FIRST_CHECK = 10  # steps before the first look at the duality gap; later looks are a fifth of the way apart
+WHOLE = 0.7  # above this share of entries a smaller matrix is not worth gathering
+SLACK = 1.2  # l over the estimated curvature; the estimate comes from below
+COARSE = 1e-5  # the gap down to which products in float32 lead
+FEW = 512  # up to here products in float64 cost no more
+
+
+class PositiveMatrix(Protocol):
+    """K (n, n), positive semidefinite, as the solver sees it."""
+
+    def times(self, vector: Array, precise: bool) -> Array:
+        """K v (n,), in float32 accuracy unless `precise`; sparse vectors may be cheaper."""
+
+    def block(self, index: Array | None, precise: bool) -> Callable[[Array], Array]:
+        """v -> K[index][:, index] v, for many products: in float32 accuracy unless `precise`."""
+
+
+class StoredMatrix:
+    """A symmetric matrix in memory, float32 or float64."""
+
+    def __init__(self, matrix: Array) -> None:
+        self.matrix = matrix
+        self._narrow: Array | None = None
+
+    def times(self, vector: Array, precise: bool) -> Array:
+        """K v; `precise` from float32: added up in float64 over the entries of v that are not 0."""
+        if not precise:
+            return self.block(None, False)(vector)
+        if self.matrix.dtype == np.float64:
+            return np.asarray(self.matrix @ vector)
+        out = np.zeros(len(self.matrix))
+        rows = np.flatnonzero(vector)
+        for start in range(0, len(rows), 256):
+            chosen = rows[start : start + 256]
+            out += vector[chosen] @ self.matrix[chosen].astype(np.float64)
+        return out
+
+    def block(self, index: Array | None, precise: bool) -> Callable[[Array], Array]:
+        """The block is copied once, in the type the products take."""
+        dtype = np.float64 if precise else np.float32
+        if index is not None:
+            part = self.matrix[np.ix_(index, index)].astype(dtype, copy=False)
+        elif precise:
+            part = self.matrix.astype(dtype, copy=False)
+        else:
+            if self._narrow is None:
+                self._narrow = self.matrix.astype(dtype, copy=False)
+            part = self._narrow
+        return lambda vector: np.asarray((part @ vector.astype(dtype, copy=False)).astype(np.float64))
+
+
+class BoxSolution(NamedTuple):
+    """`point` (n,), `value` f(b), `gap` >= f(b) - min f, in float64; `n_iter` steps taken."""
+
+    point: Array
+    value: float
+    gap: float
+    n_iter: int
+
+
+class _Box(NamedTuple):
+    """The feasible set: weights w (n,), upper bounds u (n,), and the band of w'b."""
+
+    weight: Array
+    upper: Array
+    low: float
+    high: float
+
+    def part(self, index: Array) -> _Box:
+        return _Box(self.weight[index], self.upper[index], self.low, self.high)
+
+    def lowest(self, slope: Array) -> Array:
+        """The masses w b of a feasible b that minimise slope'(w b): cheapest entries first."""
+        room = self.weight * self.upper
+        wanted = slope < 0
+        mass = np.where(wanted, room, 0.0)
+        total = float(mass.sum())
+        if total > self.high:
+            candidates, budget, mass = np.flatnonzero(wanted), self.high, np.zeros(len(room))
+        elif total < self.low:
+            candidates, budget = np.flatnonzero(~wanted), self.low - total
+        else:
+            return mass
+        order = candidates[np.argsort(slope[candidates], kind="stable")]
+        filled = np.cumsum(room[order])
+        mass[order] = np.clip(budget - (filled - room[order]), 0.0, room[order])
+        return mass
+
+
+def minimise_in_box(
+    matrix: PositiveMatrix,
+    linear: Array,
+    upper: Array,
+    low: float,
+    high: float,
+    *,
+    weight: Array | None = None,
+    tol: float = 1e-4,
+    max_iter: int = 2000,
+) -> BoxSolution:
+    """The minimiser b, to a duality gap of `tol` |f(b)|.
+
+    Parameters
+    ----------
+    matrix : K, positive semidefinite (n, n)
+    linear : q (n,)
+    upper : u (n,) > 0
+    low, high : the band of w'b, 0 <= low <= high, low <= w'u
+    weight : w (n,) > 0, None for ones
+    tol : the gap to reach, relative to |f|
+    max_iter : most steps; the gap says what they came to
+
+    The gap is f(b) minus the Lagrangian dual at s b, the best s: min f >= -s^2 (w b)'K(w b) / 2 + the least
+    value of (s K w b - q)'x over feasible masses x, which is a sort. It holds for every b and s.
+
+    Cost: one product with the block of the entries that are not held at 0 for each step, and one with all of
+    K for each look at the gap.
+    """
+    n = len(linear)
+    box = _Box(np.ones(n) if weight is None else weight, np.asarray(upper, dtype=np.float64), low, high)
+    descent = _Descent(matrix, linear, box, precise=tol < COARSE or n <= FEW)
+    taken = 0
+    while True:
+        value, gap = _certified(descent.image, linear, descent.point, box)
+        done = gap <= tol * abs(value)
+        if done or taken >= max_iter:
+            image = matrix.times(box.weight * descent.point, True)
+            value, gap = _certified(image, linear, descent.point, box)
+            if gap <= tol * abs(value) or taken >= max_iter:
+                return BoxSolution(descent.point, value, gap, taken)
+            descent.sharpen(image)
+        steps = min(max(FIRST_CHECK, taken // 5), max_iter - taken)
+        descent.run(steps)
+        taken += steps
+
+
+def _certified(image: Array, linear: Array, point: Array, box: _Box) -> tuple[float, float]:
+    """f(b) and its distance to the best dual bound along s b, `image` being K(w b)."""
+    mass = box.weight * point
+    curvature = float(mass @ image)
+    value = curvature / 2 - float(linear @ mass)
+
+    def dual(s: float) -> tuple[float, float]:
+        slope = s * image - linear
+        cheapest = box.lowest(slope)
+        return -s * s * curvature / 2 + float(slope @ cheapest), float(image @ cheapest) - s * curvature
+
+    best, rise = dual(1.0)
+    # The dual is concave in s: bisect on the sign of its derivative.
+    inside, outside = (1.0, 1.0 + 0.125) if rise > 0 else (1.0, 1.0 - 0.125)
+    for _ in range(14):
+        s = (inside + outside) / 2
+        found, slope = dual(s)
+        best = max(best, found)
+        inside, outside = (s, outside) if slope * rise > 0 else (inside, s)
+    return value, max(value - best, 0.0)
+
+
+@dataclass
+class _Curvature:
+    """The metric H = l diag(w) + r w w' and what it says of a move: K <= H where l, r are large enough."""
+
+    plain: float  # l
+    common: float  # r
+
+    def norm2(self, move: Array, weight: Array) -> float:
+        heavy = weight * move
+        return self.plain * float(heavy @ move) + self.common * float(heavy.sum()) ** 2
+
+    def inner(self, a: Array, b: Array, weight: Array) -> float:
+        heavy = weight * b
+        return self.plain * float(a @ heavy) + self.common * float(weight @ a) * float(heavy.sum())
+
+
+class _Descent:
+    """The iterate, its predecessor (for the momentum), and the entries that take part in the products."""
+
+    def __init__(self, matrix: PositiveMatrix, linear: Array, box: _Box, precise: bool) -> None:
+        self.matrix, self.linear, self.box, self.precise = matrix, linear, box, precise
+        self.index: Array | None = None
+        self.product = matrix.block(None, precise)
+        whole = self.product(box.weight)
+        self.metric = _metric(self.product, whole, linear, box.weight)
+        total = float(box.weight.sum())
+        level = max(float(linear @ box.weight), 0.0) / max(float(whole @ box.weight), np.finfo(float).tiny)
+        level = min(max(level, box.low / total), box.high / total)
+        self.point = _shifted(np.full(len(linear), level), box, 0.0, None)[0]
+        self.before = self.point
+        self.image = self.product(box.weight * self.point)
+        self.momentum = 1.0
+        self.shift = 0.0
+
+    def sharpen(self, image: Array) -> None:
+        """From here on products in float64 accuracy: float32 has given what it can."""
+        self.precise, self.image = True, image
+        self.product = self.matrix.block(self.index, True)
+
+    def run(self, steps: int) -> None:
+        """So many steps on the entries that may move; then `image` is that of all of them again."""
+        self._gather()
+        index, weight = self.index, self.box.weight
+        if index is None:
+            here = _Path(self.point, self.before, self.image, self.product(weight * self.before))
+            self._steps(here, self.linear, self.box, steps)
+            self.point, self.before, self.image = here.point, here.before, here.image
+            return
+        box, point, before = self.box.part(index), self.point[index], self.before[index]
+        here = _Path(point, before, self.image[index], self.product(box.weight * before))
+        self._steps(here, self.linear[index], box, steps)
+        self.point, self.before = np.zeros((2, len(weight)))
+        self.point[index], self.before[index] = here.point, here.before
+        self.image = self.matrix.times(weight * self.point, self.precise)
+
+    def _gather(self) -> None:
+        """Choose the entries: those above 0, and those a step would lift above it."""
+        ahead = self.point - (self.image - self.linear) / self.metric.plain
+        moved = _shifted(ahead, self.box, self.shift, (self.metric, float(self.box.weight @ self.point)))[0]
+        needed = (moved > 0) | (self.point > 0) | (self.before > 0)
+        count = int(needed.sum())
+        if count > WHOLE * len(needed):
+            wanted = None
+        elif self.index is not None and count > WHOLE * len(self.index) and needed[self.index].sum() == count:
+            return
+        else:
+            wanted = np.flatnonzero(needed)
+        if wanted is not None or self.index is not None:
+            self.index = wanted
+            self.product = self.matrix.block(wanted, self.precise)
+
+    def _steps(self, here: _Path, linear: Array, box: _Box, steps: int) -> None:
+        noise = 1e-13 if self.precise else 1e-6
+        for _ in range(steps):
+            momentum = (1 + np.sqrt(1 + 4 * self.momentum**2)) / 2
+            lead = (self.momentum - 1) / momentum
+            ahead = here.point + lead * (here.point - here.before)
+            ahead_image = here.image + lead * (here.image - here.before_image)
+            total = float(box.weight @ ahead)
+            while True:
+                goal = ahead - (ahead_image - linear) / self.metric.plain
+                point, self.shift = _shifted(goal, box, self.shift, (self.metric, total))
+                image = self.product(box.weight * point)
+                move = point - ahead
+                bent = float((box.weight * move) @ (image - ahead_image))
+                allowed = self.metric.norm2(move, box.weight)
+                rounding = noise * float(np.abs(box.weight * move) @ np.abs(image))
+                if bent <= allowed + rounding:
+                    break
+                growth = max(1.2, min(1.1 * bent / allowed, 10.0))
+                self.metric = _Curvature(growth * self.metric.plain, growth * self.metric.common)
+            turned = self.metric.inner(-move, point - here.point, box.weight) > 0
+            here.step(point, image)
+            self.momentum = 1.0 if turned else momentum
+
+
+@dataclass
+class _Path:
+    """The last two points of some entries, and their products with K."""
+
+    point: Array
+    before: Array
+    image: Array
+    before_image: Array
+
+    def step(self, point: Array, image: Array) -> None:
+        self.before, self.before_image = self.point, self.image
+        self.point, self.image = point, image
+
+
+def _metric(product: Callable[[Array], Array], whole: Array, linear: Array, weight: Array) -> _Curvature:
+    """l from the largest curvature across w (a power iteration), r from what is left along w.
+
+    `whole` is K w. With l = SLACK times that curvature, H >= K needs r >= a + |h|^2 / (l - l / SLACK) - l for
+    the parts a along w and h across it of K w.
+    """
+    total = float(weight.sum())
+
+    def across(vector: Array) -> Array:
+        return np.asarray(vector - float(weight @ vector) / total)
+
+    def length(vector: Array) -> float:
+        return float(np.sqrt((weight * vector) @ vector))
+
+    h = across(whole)
+    along = float(weight @ whole) / total
+    start = [part / size for part in (h, across(linear)) if (size := length(part)) > 0]
+    vector, curvature = sum(start, np.zeros(len(weight))), 0.0
+    for _ in range(8):
+        size = length(vector)
+        if not size > 0:
+            break
+        vector = vector / size
+        image = across(product(weight * vector))
+        curvature = max(curvature, float((weight * vector) @ image))
+        vector = image
+    if not curvature > 1e-12 * along:
+        curvature = max(1e-12 * along, np.finfo(float).tiny)
+    plain = SLACK * curvature
+    h2 = float((weight * h) @ h) / total
+    return _Curvature(plain, max(along + h2 / (plain - curvature) - plain, 0.0) / total)
+
+
+def _shifted(
+    goal: Array, box: _Box, start: float, metric: tuple[_Curvature, float] | None
+) -> tuple[Array, float]:
+    """clip(goal - m, 0, u) with the m that the metric and the band of the sum ask for, and m.
+
+    `metric` is H and the sum S at which the step began: m = (r / l)(w'b(m) - S), or the m that meets the end
+    of the band, whichever b(m) needs. None: m = 0 or the end of the band.
+    """
+    if metric is None:
+        ratio, origin = 0.0, 0.0
+    else:
+        ratio, origin = metric[0].common / metric[0].plain, metric[1]
+    point, shift = _root(goal, box, start, ratio, origin)
+    total = float(box.weight @ point)
+    slack = 1e-12 * total
+    if box.low - slack <= total <= box.high + slack:
+        return point, shift
+    wanted = box.low if total < box.low else box.high
+    return _root(goal, box, shift, None, wanted)
+
+
+def _root(goal: Array, box: _Box, start: float, ratio: float | None, origin: float) -> tuple[Array, float]:
+    """The m at which m = ratio (w'b(m) - origin), or w'b(m) = origin without a ratio; b falls with m.
+
+    Newton on a piecewise linear function, inside a bracket that bisection can shrink.
+    """
+    if ratio is None:
+        least, most = float((goal - box.upper).min()), float(goal.max())
+    else:
+        most = ratio * (float(box.weight @ box.upper) - origin)
+        least = -ratio * origin
+    m = min(max(start, least), most)
+    scale = max(abs(origin), np.finfo(float).tiny)
+    for _ in range(200):
+        moved = goal - m
+        point = np.clip(moved, 0.0, box.upper)
+        excess = float(box.weight @ point) - origin
+        fall = float(box.weight[point == moved].sum())
+        if ratio is None:
+            rest, slope = excess, fall
+        else:
+            rest, slope = ratio * excess - m, 1.0 + ratio * fall
+        limit = 1e-13 * (scale if ratio is None else ratio * scale)
+        if abs(rest) <= limit or most - least <= 4e-16 * max(abs(least), abs(most)):
+            break
+        least, most = (m, most) if rest > 0 else (least, m)
+        m = m + rest / slope if slope > 0 else (least + most) / 2
+        if not least < m < most:
+            m = (least + most) / 2
+    return point, m
