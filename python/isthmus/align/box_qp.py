@@ -28,6 +28,9 @@ WHOLE = 0.7  # above this share of entries a smaller matrix is not worth gatheri
 SLACK = 1.2  # l over the estimated curvature; the estimate comes from below
 COARSE = 1e-5  # the gap down to which products in float32 lead
 FEW = 512  # up to here products in float64 cost no more
+FLAT = 1e-7  # least curvature taken, relative to that along w
+REPAIRS = 20  # most entries raised for a dual point
+TINY = float(np.finfo(np.float64).tiny)
 
 
 class PositiveMatrix(Protocol):
@@ -38,6 +41,9 @@ class PositiveMatrix(Protocol):
 
     def block(self, index: Array | None, precise: bool) -> Callable[[Array], Array]:
         """v -> K[index][:, index] v, for many products: in float32 accuracy unless `precise`."""
+
+    def row(self, index: int) -> Array:
+        """One row of K (n,)."""
 
 
 class StoredMatrix:
@@ -63,15 +69,18 @@ class StoredMatrix:
     def block(self, index: Array | None, precise: bool) -> Callable[[Array], Array]:
         """The block is copied once, in the type the products take."""
         dtype = np.float64 if precise else np.float32
-        if index is not None:
-            part = self.matrix[np.ix_(index, index)].astype(dtype, copy=False)
-        elif precise:
-            part = self.matrix.astype(dtype, copy=False)
+        if precise:
+            whole = self.matrix
         else:
             if self._narrow is None:
                 self._narrow = self.matrix.astype(dtype, copy=False)
-            part = self._narrow
+            whole = self._narrow
+        part = (whole if index is None else whole[np.ix_(index, index)]).astype(dtype, copy=False)
         return lambda vector: np.asarray((part @ vector.astype(dtype, copy=False)).astype(np.float64))
+
+    def row(self, index: int) -> Array:
+        """One row of K, as it is stored."""
+        return np.asarray(self.matrix[index])
 
 
 class BoxSolution(NamedTuple):
@@ -106,6 +115,10 @@ class _Box(NamedTuple):
             candidates, budget = np.flatnonzero(~wanted), self.low - total
         else:
             return mass
+        # So many entries take the whole budget, however little room each has.
+        enough = int(min(budget / max(float(room[candidates].min()), TINY), len(room))) + 1
+        if enough < len(candidates):
+            candidates = candidates[np.argpartition(slope[candidates], enough)[:enough]]
         order = candidates[np.argsort(slope[candidates], kind="stable")]
         filled = np.cumsum(room[order])
         mass[order] = np.clip(budget - (filled - room[order]), 0.0, room[order])
@@ -135,8 +148,9 @@ def minimise_in_box(
     tol : the gap to reach, relative to |f|
     max_iter : most steps; the gap says what they came to
 
-    The gap is f(b) minus the Lagrangian dual at s b, the best s: min f >= -s^2 (w b)'K(w b) / 2 + the least
-    value of (s K w b - q)'x over feasible masses x, which is a sort. It holds for every b and s.
+    The gap is f(b) minus the Lagrangian dual at s z, the best s, for masses z that are w b with a few entries
+    raised until K z >= q: min f >= -s^2 z'K z / 2 + the least value of (s K z - q)'x over feasible masses x,
+    which is a sort. It holds for every z and s.
 
     Cost: one product with the block of the entries that are not held at 0 for each step, and one with all of
     K for each look at the gap.
@@ -146,11 +160,11 @@ def minimise_in_box(
     descent = _Descent(matrix, linear, box, precise=tol < COARSE or n <= FEW)
     taken = 0
     while True:
-        value, gap = _certified(descent.image, linear, descent.point, box)
+        value, gap = _certified(matrix, descent.image, linear, descent.point, box)
         done = gap <= tol * abs(value)
         if done or taken >= max_iter:
             image = matrix.times(box.weight * descent.point, True)
-            value, gap = _certified(image, linear, descent.point, box)
+            value, gap = _certified(matrix, image, linear, descent.point, box)
             if gap <= tol * abs(value) or taken >= max_iter:
                 return BoxSolution(descent.point, value, gap, taken)
             descent.sharpen(image)
@@ -159,11 +173,29 @@ def minimise_in_box(
         taken += steps
 
 
-def _certified(image: Array, linear: Array, point: Array, box: _Box) -> tuple[float, float]:
-    """f(b) and its distance to the best dual bound along s b, `image` being K(w b)."""
+def _certified(
+    matrix: PositiveMatrix, image: Array, linear: Array, point: Array, box: _Box
+) -> tuple[float, float]:
+    """f(b) and its distance to the best dual bound that is quickly found, `image` being K(w b)."""
     mass = box.weight * point
     curvature = float(mass @ image)
     value = curvature / 2 - float(linear @ mass)
+    if float(mass.sum()) < box.high * (1 - 1e-9):
+        # Feasible x may take much where K z < q: raise z there, the worst entry first.
+        for _ in range(REPAIRS):
+            lowest = int(np.argmin(image - linear))
+            missing = float(linear[lowest] - image[lowest])
+            row = matrix.row(lowest)
+            if missing <= 0 or not row[lowest] > 0:
+                break
+            raised = missing / float(row[lowest])
+            curvature += raised * (2 * float(image[lowest]) + raised * float(row[lowest]))
+            image = image + raised * row
+    return value, max(value - _dual_bound(image, curvature, linear, box), 0.0)
+
+
+def _dual_bound(image: Array, curvature: float, linear: Array, box: _Box) -> float:
+    """The largest dual value at s z for s near 1, `image` being K z and `curvature` z'K z."""
 
     def dual(s: float) -> tuple[float, float]:
         slope = s * image - linear
@@ -171,14 +203,14 @@ def _certified(image: Array, linear: Array, point: Array, box: _Box) -> tuple[fl
         return -s * s * curvature / 2 + float(slope @ cheapest), float(image @ cheapest) - s * curvature
 
     best, rise = dual(1.0)
-    # The dual is concave in s: bisect on the sign of its derivative.
-    inside, outside = (1.0, 1.0 + 0.125) if rise > 0 else (1.0, 1.0 - 0.125)
-    for _ in range(14):
+    # The dual is concave in s, with at least this curvature: bisect on the sign of its derivative.
+    inside, outside = 1.0, 1.0 + 2.0 * rise / max(curvature, TINY)
+    for _ in range(8):
         s = (inside + outside) / 2
         found, slope = dual(s)
         best = max(best, found)
         inside, outside = (s, outside) if slope * rise > 0 else (inside, s)
-    return value, max(value - best, 0.0)
+    return best
 
 
 @dataclass
@@ -207,7 +239,7 @@ class _Descent:
         whole = self.product(box.weight)
         self.metric = _metric(self.product, whole, linear, box.weight)
         total = float(box.weight.sum())
-        level = max(float(linear @ box.weight), 0.0) / max(float(whole @ box.weight), np.finfo(float).tiny)
+        level = max(float(linear @ box.weight), 0.0) / max(float(whole @ box.weight), TINY)
         level = min(max(level, box.low / total), box.high / total)
         self.point = _shifted(np.full(len(linear), level), box, 0.0, None)[0]
         self.before = self.point
@@ -307,8 +339,11 @@ def _metric(product: Callable[[Array], Array], whole: Array, linear: Array, weig
 
     h = across(whole)
     along = float(weight @ whole) / total
-    start = [part / size for part in (h, across(linear)) if (size := length(part)) > 0]
-    vector, curvature = sum(start, np.zeros(len(weight))), 0.0
+    # Starts that do not hang on the order of the entries, with signs that cannot cancel.
+    vector, other, curvature = h, across(linear), 0.0
+    if length(other) > 0:
+        sign = 1.0 if float((weight * h) @ other) >= 0 else -1.0
+        vector = h / max(length(h), TINY) + sign * other / length(other)
     for _ in range(8):
         size = length(vector)
         if not size > 0:
@@ -317,11 +352,12 @@ def _metric(product: Callable[[Array], Array], whole: Array, linear: Array, weig
         image = across(product(weight * vector))
         curvature = max(curvature, float((weight * vector) @ image))
         vector = image
-    if not curvature > 1e-12 * along:
-        curvature = max(1e-12 * along, np.finfo(float).tiny)
+    curvature = max(curvature, FLAT * along, TINY)
     plain = SLACK * curvature
     h2 = float((weight * h) @ h) / total
-    return _Curvature(plain, max(along + h2 / (plain - curvature) - plain, 0.0) / total)
+    # |h|^2 <= a curvature for any positive semidefinite K.
+    rest = min(h2 / (plain - curvature), along / (SLACK - 1))
+    return _Curvature(plain, max(along + rest - plain, 0.0) / total)
 
 
 def _shifted(
@@ -356,7 +392,7 @@ def _root(goal: Array, box: _Box, start: float, ratio: float | None, origin: flo
         most = ratio * (float(box.weight @ box.upper) - origin)
         least = -ratio * origin
     m = min(max(start, least), most)
-    scale = max(abs(origin), np.finfo(float).tiny)
+    scale = max(abs(origin), TINY)
     for _ in range(200):
         moved = goal - m
         point = np.clip(moved, 0.0, box.upper)

@@ -134,8 +134,8 @@ class KLIEP(_KernelRatio):
 
     Fitted: `weights_` (ns,), their mean 1 (over rows weighed by `sample_weight`); `centres_` (c, d) and
     `coefficients_` (c,), what `density_ratio` is made of; `kernel_` (numbers only); `scores_`, the mean
-    log-likelihood left out, one per kernel, or None where there was no choice; `gap_`; `n_iter_`;
-    `has_target_`.
+    log-likelihood left out, one per kernel, or None where there was no choice; `gap_`; `n_iter_`
+    (1 without a target); `has_target_`.
 
     A weight of k counts as the row k times.
 
@@ -195,6 +195,10 @@ class KLIEP(_KernelRatio):
                 stacklevel=5,
             )
         return weights
+
+    def _learn_alone(self, domains: Domains, source_weight: Array | None) -> None:
+        super()._learn_alone(domains, source_weight)
+        self.n_iter_ = 1  # as of any estimator with max_iter
 
 
 class RuLSIF(_KernelRatio):

@@ -32,7 +32,8 @@ class KMM(Reweighter):
 
     Parameters
     ----------
-    kernel : Kernel, positive semidefinite (not Energy); a bandwidth rule is evaluated on all rows in `fit`
+    kernel : Kernel, positive semidefinite (not Energy), None for `RBF()`; a bandwidth rule is evaluated on
+        all rows in `fit`
     bound : float > 0, the largest weight
     eps : float >= 0, how far the mean weight may be from 1; None: (sqrt(ns) - 1) / sqrt(ns)
     tol : float > 0, the duality gap to reach, relative to the objective: 1e-4 is 0.01 %. Below 1e-5 all
@@ -40,7 +41,7 @@ class KMM(Reweighter):
     max_iter : int >= 1, most steps; a gap still above `tol` is a ConvergenceWarning that says it
 
     Fitted: `weights_` (ns,), their sum near ns; `objective_`; `duality_gap_`, an upper bound of what the
-    objective is above the optimum; `n_iter_`; `kernel_` (numbers only); `has_target_`.
+    objective is above the optimum; `n_iter_` (1 without a target); `kernel_` (numbers only); `has_target_`.
 
     A row of `sample_weight` k is k rows that share their weight; ns and nt are sums of weights, and
     `weights_` is 0 for a row of weight 0. Where K is nearly singular, single weights depend on the accuracy
@@ -54,7 +55,7 @@ class KMM(Reweighter):
 
     def __init__(
         self,
-        kernel: Kernel = DEFAULT_KERNEL,
+        kernel: Kernel | None = None,
         *,
         bound: float = 1000.0,
         eps: float | None = None,
@@ -92,6 +93,10 @@ class KMM(Reweighter):
         self.n_iter_ = solution.n_iter
         return _in_place(solution.point, source_weight)
 
+    def _learn_alone(self, domains: Domains, source_weight: Array | None) -> None:
+        super()._learn_alone(domains, source_weight)
+        self.n_iter_ = 1  # as of any estimator with max_iter
+
 
 class TargetShiftWeights(Reweighter):
     """Weights for shifted class frequencies: one weight a class, the estimate of p_target(c) / p_source(c).
@@ -103,14 +108,15 @@ class TargetShiftWeights(Reweighter):
 
     Parameters
     ----------
-    kernel : Kernel, positive semidefinite (not Energy); a bandwidth rule is evaluated on all rows in `fit`
+    kernel : Kernel, positive semidefinite (not Energy), None for `RBF()`; a bandwidth rule is evaluated on
+        all rows in `fit`
     bound : float > 0, the largest weight
     eps : float >= 0, how far the mean weight may be from 1; None: 10 / (4 sqrt(ns)), as the authors' code
     max_iter : int >= 1, most steps of the solver
 
     Fitted: `weights_` (ns,); `classes_` (C,); `class_weights_` (C,); `condition_`, that of P for class means
     (large: some classes have nearly the same kernel mean, and their weights are arbitrary; above 1e8 it is a
-    UserWarning); `duality_gap_`; `n_iter_`; `kernel_` (numbers only); `has_target_`.
+    UserWarning); `duality_gap_`; `n_iter_` (1 without a target); `kernel_` (numbers only); `has_target_`.
 
     A weight of k counts as the row k times; `weights_` is 0 for a row of weight 0.
 
@@ -121,7 +127,7 @@ class TargetShiftWeights(Reweighter):
 
     def __init__(
         self,
-        kernel: Kernel = DEFAULT_KERNEL,
+        kernel: Kernel | None = None,
         *,
         bound: float = 10.0,
         eps: float | None = None,
@@ -173,6 +179,10 @@ class TargetShiftWeights(Reweighter):
         self.duality_gap_, self.n_iter_ = solution.gap, solution.n_iter
         return _in_place(solution.point[group], source_weight)
 
+    def _learn_alone(self, domains: Domains, source_weight: Array | None) -> None:
+        super()._learn_alone(domains, source_weight)
+        self.n_iter_ = 1  # as of any estimator with max_iter
+
     def _labels(self, y: Array | None, weight: Array | None) -> Array:
         if y is None:
             raise ValueError("TargetShiftWeights requires y, the labels of the source, got None")
@@ -208,6 +218,9 @@ class _FormedMatrix:
             return box_qp.StoredMatrix(stored).block(None, precise)
         part = self.rows if index is None else self.rows[index]
         return lambda vector: _FormedMatrix(part, self.kernel).times(vector, precise)
+
+    def row(self, index: int) -> Array:
+        return np.asarray(ops.kernel_matrix(self.rows[index : index + 1], self.rows, kernel=self.kernel)[0])
 
 
 def _matrix(rows: Array, kernel: Kernel) -> box_qp.PositiveMatrix:
@@ -257,7 +270,7 @@ def _in_place(weights: Array, source_weight: Array | None) -> Array:
 
 
 def _definite(kernel: Any) -> Kernel:
-    checked = check_kernel(kernel)
+    checked = DEFAULT_KERNEL if kernel is None else check_kernel(kernel)
     for _, part in checked.parts:
         if isinstance(part, Energy):
             raise ValueError(
