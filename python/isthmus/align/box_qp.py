@@ -28,7 +28,7 @@ WHOLE = 0.7  # above this share of entries a smaller matrix is not worth gatheri
 SLACK = 1.2  # l over the estimated curvature; the estimate comes from below
 COARSE = 1e-5  # the gap down to which products in float32 lead
 FEW = 512  # up to here products in float64 cost no more
-FLAT = 1e-7  # least curvature taken, relative to that along w
+FLAT = 1e-7  # least curvature taken, relative to that along w and to what moves an entry across the box
 REPAIRS = 20  # most entries raised for a dual point
 TINY = float(np.finfo(np.float64).tiny)
 
@@ -180,10 +180,12 @@ def _certified(
     mass = box.weight * point
     curvature = float(mass @ image)
     value = curvature / 2 - float(linear @ mass)
+    best = _dual_bound(image, curvature, linear, box)
     if float(mass.sum()) < box.high * (1 - 1e-9):
-        # Feasible x may take much where K z < q: raise z there, the worst entry first.
+        # Feasible x may take much where K z < q and b < u: raise z there, the worst entry first.
+        before, full = image, point >= box.upper
         for _ in range(REPAIRS):
-            lowest = int(np.argmin(image - linear))
+            lowest = int(np.argmin(np.where(full, np.inf, image - linear)))
             missing = float(linear[lowest] - image[lowest])
             row = matrix.row(lowest)
             if missing <= 0 or not row[lowest] > 0:
@@ -191,7 +193,9 @@ def _certified(
             raised = missing / float(row[lowest])
             curvature += raised * (2 * float(image[lowest]) + raised * float(row[lowest]))
             image = image + raised * row
-    return value, max(value - _dual_bound(image, curvature, linear, box), 0.0)
+        if image is not before:
+            best = max(best, _dual_bound(image, curvature, linear, box))
+    return value, max(value - best, 0.0)
 
 
 def _dual_bound(image: Array, curvature: float, linear: Array, box: _Box) -> float:
@@ -237,7 +241,7 @@ class _Descent:
         self.index: Array | None = None
         self.product = matrix.block(None, precise)
         whole = self.product(box.weight)
-        self.metric = _metric(self.product, whole, linear, box.weight)
+        self.metric = _metric(self.product, whole, linear, box.weight, float(box.upper.max()))
         total = float(box.weight.sum())
         level = max(float(linear @ box.weight), 0.0) / max(float(whole @ box.weight), TINY)
         level = min(max(level, box.low / total), box.high / total)
@@ -323,11 +327,13 @@ class _Path:
         self.point, self.image = point, image
 
 
-def _metric(product: Callable[[Array], Array], whole: Array, linear: Array, weight: Array) -> _Curvature:
+def _metric(
+    product: Callable[[Array], Array], whole: Array, linear: Array, weight: Array, largest: float
+) -> _Curvature:
     """l from the largest curvature across w (a power iteration), r from what is left along w.
 
-    `whole` is K w. With l = SLACK times that curvature, H >= K needs r >= a + |h|^2 / (l - l / SLACK) - l for
-    the parts a along w and h across it of K w.
+    `whole` is K w, `largest` the largest entry there can be. With l = SLACK times that curvature, H >= K
+    needs r >= a + |h|^2 / (l - l / SLACK) - l for the parts a along w and h across it of K w.
     """
     total = float(weight.sum())
 
@@ -352,7 +358,7 @@ def _metric(product: Callable[[Array], Array], whole: Array, linear: Array, weig
         image = across(product(weight * vector))
         curvature = max(curvature, float((weight * vector) @ image))
         vector = image
-    curvature = max(curvature, FLAT * along, TINY)
+    curvature = max(curvature, FLAT * along, FLAT * float(np.abs(linear).max()) / largest, TINY)
     plain = SLACK * curvature
     h2 = float((weight * h) @ h) / total
     # |h|^2 <= a curvature for any positive semidefinite K.
