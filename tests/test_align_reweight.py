@@ -1,0 +1,225 @@
+"""KMM and target-shift weights: their problems by the definition, exact cases, bad input, use in training."""
+
+import isthmus as im
+import numpy as np
+import pytest
+from conftest import oracle_matrix, oracle_mmd2
+from isthmus.align import reweight
+from scipy.optimize import minimize
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.linear_model import LogisticRegression
+
+KERNEL = im.RBF(bandwidth=1.5)
+DTYPES = ["float32", "float64"]
+
+
+def shifted(n=60, m=50, d=3, seed=0, dtype=np.float64):
+    rng = np.random.default_rng(seed)
+    return rng.normal(size=(n, d)).astype(dtype), rng.normal(0.7, 0.8, (m, d)).astype(dtype)
+
+
+def matching_problem(X, T):
+    K = oracle_matrix(X, X, KERNEL)
+    return K, oracle_matrix(X, T, KERNEL).mean(axis=1) * len(X)
+
+
+# -- KMM --
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize(("bound", "eps"), [(1000.0, None), (2.0, None), (1000.0, 0.0), (3.0, 0.05)])
+def test_kmm_reaches_the_optimum_that_a_general_solver_finds(bound, eps, dtype):
+    X, T = shifted(25, 30, dtype=dtype)
+    K, kappa = matching_problem(X, T)
+    slack = 1 - 1 / np.sqrt(25) if eps is None else eps
+    band = [
+        {"type": "ineq", "fun": lambda b: 25 * (1 + slack) + 1e-12 - b.sum(), "jac": lambda b: -np.ones(25)},
+        {"type": "ineq", "fun": lambda b: b.sum() - 25 * (1 - slack) + 1e-12, "jac": lambda b: np.ones(25)},
+    ]
+    general = minimize(
+        lambda b: (b @ K @ b / 2 - kappa @ b),
+        np.ones(25),
+        jac=lambda b: K @ b - kappa,
+        bounds=[(0, bound)] * 25,
+        constraints=band,
+        method="SLSQP",
+        options={"ftol": 1e-13, "maxiter": 2000},
+    )
+    kmm = im.KMM(KERNEL, bound=bound, eps=eps, tol=1e-6, max_iter=20000).fit(X, None, T)
+    b = kmm.weights_
+    scale = abs(general.fun)
+    assert b.dtype == np.float64 and (b >= 0).all() and (b <= bound).all()
+    assert abs(b.sum() - 25) <= 25 * slack * (1 + 1e-9) + 1e-9
+    # float32 rows have a float32 kernel matrix, of error 5e-6.
+    near = 1e-5 if dtype == "float32" else 1e-9
+    assert b @ K @ b / 2 - kappa @ b == pytest.approx(kmm.objective_, rel=near)
+    assert -near * scale <= kmm.objective_ - general.fun <= kmm.duality_gap_ + near * scale
+    assert kmm.duality_gap_ <= 1e-6 * scale
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_weighted_source_has_nearly_the_kernel_mean_of_the_target(dtype):
+    X, T = shifted(300, 200, dtype=dtype)
+    weights = im.KMM(KERNEL).fit(X, None, T).weights_
+    before, after = (oracle_mmd2(X, T, KERNEL, "biased", wx=w) for w in (None, weights))
+    assert after < before / 50
+
+
+def test_equal_samples_get_weights_of_one_in_effect():
+    X, _ = shifted(50)
+    kmm = im.KMM(KERNEL, tol=1e-8, max_iter=20000).fit(X, None, X)
+    # b = 1 is optimal: K 1 = kappa.
+    assert kmm.objective_ == pytest.approx(-oracle_matrix(X, X, KERNEL).sum() / 2, rel=1e-7)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_many_rows_are_solved_without_the_stored_matrix(dtype, monkeypatch):
+    X, T = shifted(90, 80, dtype=dtype)
+    stored = im.KMM(KERNEL).fit(X, None, T)
+    formed = []
+    original = reweight._FormedMatrix.times
+    monkeypatch.setattr(reweight, "STORED_ROWS", 30)
+    monkeypatch.setattr(
+        reweight._FormedMatrix, "times", lambda *arguments: formed.append(1) or original(*arguments)
+    )
+    free = im.KMM(KERNEL).fit(X, None, T)
+    assert formed
+    assert abs(free.objective_ - stored.objective_) <= 2e-4 * abs(stored.objective_)
+    assert free.duality_gap_ <= 1e-4 * abs(free.objective_)
+
+
+def test_a_row_of_weight_zero_is_not_there():
+    X, T = shifted()
+    weight = np.ones(60)
+    weight[::3] = 0
+    part = im.KMM(KERNEL).fit(X, None, T, sample_weight=weight)
+    alone = im.KMM(KERNEL).fit(X[weight > 0], None, T)
+    np.testing.assert_allclose(part.weights_[weight > 0], alone.weights_, rtol=0, atol=1e-9)
+    assert not part.weights_[weight == 0].any()
+
+
+def test_kmm_that_runs_out_of_steps_says_its_gap():
+    X, T = shifted(200, 200)
+    with pytest.warns(ConvergenceWarning, match=r"stopped after 2 steps at a duality gap of .* above 1e-04"):
+        kmm = im.KMM(KERNEL, max_iter=2).fit(X, None, T)
+    assert kmm.duality_gap_ > 1e-4 * abs(kmm.objective_) and kmm.n_iter_ == 2
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "message"),
+    [
+        ({"kernel": im.Energy()}, ValueError, "kernel must be positive semidefinite"),
+        ({"kernel": "rbf"}, TypeError, "kernel must be a kernel object"),
+        ({"bound": 0}, ValueError, "bound must be a finite number above 0, got 0"),
+        ({"bound": 0.5, "eps": 0.1}, ValueError, "bound must be at least 1 - eps = 0.9"),
+        ({"eps": -1.0}, ValueError, "eps must be None or a finite number of at least 0"),
+        ({"tol": 0.0}, ValueError, "tol must be a finite number above 0"),
+        ({"max_iter": 0}, ValueError, "max_iter must be an integer of at least 1, got 0"),
+    ],
+    ids=str,
+)
+def test_kmm_refuses_what_makes_no_problem(options, error, message):
+    with pytest.raises(error, match=message):
+        im.KMM(**options).fit(*shifted()[:1], None, shifted()[1])
+
+
+def test_far_apart_domains_still_get_finite_weights():
+    X, T = shifted()
+    kmm = im.KMM(im.RBF(bandwidth=0.1)).fit(X, None, T + 1e3)
+    assert np.isfinite(kmm.weights_).all() and kmm.weights_.sum() >= 60 / np.sqrt(60) - 1e-9
+
+
+# -- training --
+
+
+def covariate_shift(seed=0, n=400):
+    """One column; class 1 where |x| > 1. The source lies around 0, the target around 1."""
+    rng = np.random.default_rng(seed)
+    X, T = rng.normal(0, 1.2, (n, 1)), rng.normal(1, 0.4, (n, 1))
+    return X, (np.abs(X[:, 0]) > 1).astype(int), T, (np.abs(T[:, 0]) > 1).astype(int)
+
+
+@pytest.mark.parametrize(
+    "align",
+    [im.KMM(), im.KLIEP(), im.RuLSIF(), im.RuLSIF(alpha=0), im.NearestNeighbourWeights()],
+    ids=lambda align: str(align),
+)
+def test_weights_let_a_line_learn_what_matters_on_the_target(align):
+    # A line cannot have |x| > 1: on the source both ends are 1 and it learns next to nothing. Around the
+    # target only the border at 1 matters, which a line can have; the weights bring the source rows there.
+    X, y, T, y_target = covariate_shift()
+    plain = LogisticRegression().fit(X, y).score(T, y_target)
+    weighted = im.make_transfer_pipeline(align, LogisticRegression()).fit(X, y, T)
+    assert plain < 0.7 < 0.9 < weighted.score(T, y_target)
+
+
+# -- target shift --
+
+
+def classes(n=90, seed=0):
+    rng = np.random.default_rng(seed)
+    y = np.arange(n) % 3
+    return rng.normal(size=(n, 2)) + 2.0 * np.eye(3)[y][:, :2] - 2.0 * (y == 2)[:, None], y
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("names", [np.array([0, 1, 2]), np.array(["a", "b", "c"]), np.array([-1.0, 7.0, 9.0])])
+def test_target_that_repeats_the_source_by_class_has_the_exact_ratios(dtype, names):
+    X, y = classes()
+    copies = np.array([1, 3, 2])
+    target = np.repeat(X, copies[y], axis=0).astype(dtype)
+    shift = im.TargetShiftWeights(KERNEL, eps=0.5).fit(X.astype(dtype), names[y], target)
+    # p_target(c) / p_source(c): class c makes copies[c] of the 6 parts of the target, 1 of 3 of the source.
+    expected = copies / copies.sum() * 3
+    np.testing.assert_allclose(shift.class_weights_, expected, atol=1e-3 if dtype == "float32" else 1e-6)
+    np.testing.assert_array_equal(shift.classes_, names)
+    np.testing.assert_array_equal(shift.weights_, shift.class_weights_[y])
+
+
+def test_class_problem_is_the_one_of_the_definition():
+    X, y = classes(31)
+    T = np.random.default_rng(1).normal(size=(20, 2))
+    shift = im.TargetShiftWeights(KERNEL, bound=1.5).fit(X, y, T)
+    R = np.eye(3)[y]
+    P = R.T @ oracle_matrix(X, X, KERNEL) @ R
+    q = R.T @ oracle_matrix(X, T, KERNEL).sum(axis=1) * 31 / 20
+    counts, slack = R.sum(axis=0), 31 * 10 / (4 * np.sqrt(31))
+    grid = np.stack(np.meshgrid(*[np.linspace(0, 1.5, 61)] * 3), axis=-1).reshape(-1, 3)
+    grid = grid[np.abs(grid @ counts - 31) <= slack]
+    values = np.einsum("ij,jk,ik->i", grid, P, grid) / 2 - grid @ q
+    a = shift.class_weights_
+    found = a @ P @ a / 2 - q @ a
+    assert found <= values.min() + 1e-9
+    assert found >= values.min() - 0.02 * abs(values.min())
+    assert abs(a @ counts - 31) <= slack + 1e-9 and (a <= 1.5).all()
+    np.testing.assert_allclose(shift.condition_, np.linalg.cond(P / np.outer(counts, counts)), rtol=1e-9)
+
+
+def test_classes_with_equal_means_are_said():
+    X, _ = classes(60)
+    rows, y = np.concatenate([X, X]), np.repeat([0, 1], 60)
+    with pytest.warns(UserWarning, match="some classes cannot be told apart"):
+        shift = im.TargetShiftWeights(KERNEL).fit(rows, y, X[:30])
+    assert shift.condition_ > 1e8 and np.isfinite(shift.weights_).all()
+
+
+def test_one_class_gets_one_weight():
+    X, _ = classes()
+    shift = im.TargetShiftWeights(KERNEL, eps=0.0).fit(X, np.zeros(90, dtype=int), X[:40] + 1)
+    np.testing.assert_allclose(shift.weights_, 1.0, rtol=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("y", "message"),
+    [
+        (None, "TargetShiftWeights requires y, the labels of the source, got None"),
+        (np.linspace(0, 1, 90), "needs class labels y, got continuous numbers"),
+        (np.where(np.arange(90) == 4, np.nan, 1.0), "y"),
+        (np.array([1, "a"] * 45, dtype=object), "y must hold labels of one type, got int and str"),
+    ],
+    ids=["none", "continuous", "nan", "mixed"],
+)
+def test_target_shift_needs_classes(y, message):
+    X, _ = classes()
+    with pytest.raises(ValueError, match=message):
+        im.TargetShiftWeights(KERNEL).fit(X, y, X + 1)
