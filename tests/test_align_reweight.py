@@ -37,7 +37,7 @@ def test_kmm_reaches_the_optimum_that_a_general_solver_finds(bound, eps, dtype):
         {"type": "ineq", "fun": lambda b: b.sum() - 25 * (1 - slack) + 1e-12, "jac": lambda b: np.ones(25)},
     ]
     general = minimize(
-        lambda b: (b @ K @ b / 2 - kappa @ b),
+        lambda b: b @ K @ b / 2 - kappa @ b,
         np.ones(25),
         jac=lambda b: K @ b - kappa,
         bounds=[(0, bound)] * 25,
@@ -163,7 +163,9 @@ def classes(n=90, seed=0):
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("names", [np.array([0, 1, 2]), np.array(["a", "b", "c"]), np.array([-1.0, 7.0, 9.0])])
+@pytest.mark.parametrize(
+    "names", [np.array([0, 1, 2]), np.array(["a", "b", "c"]), np.array([-1.0, 7.0, 9.0])]
+)
 def test_target_that_repeats_the_source_by_class_has_the_exact_ratios(dtype, names):
     X, y = classes()
     copies = np.array([1, 3, 2])

@@ -24,6 +24,7 @@ FLOORS = [
         "align.pencil",
         "align.shrinkage",
         "align.geodesic",
+        "align.box",
         "align.box_qp",
         "align.ratio",
         "align.domains",

@@ -9,6 +9,9 @@ close to a multiple of 11', so the one direction w takes most of their condition
 under H stays a search for one number, the shift that also serves the sum. Entries at a bound that the
 gradient holds there leave the products. Every operation treats equal entries alike, so the order of the rows
 does not matter.
+
+Source of the steps: Beck and Teboulle, SIAM Journal on Imaging Sciences 2 (2009); of the restarts: O'Donoghue
+and Candes, Foundations of Computational Mathematics 15 (2015).
 """
 
 from __future__ import annotations
@@ -20,6 +23,7 @@ from typing import NamedTuple, Protocol
 import numpy as np
 
 from ..arrays import Array
+from .box import TINY, Box, Metric, nearest
 
 __all__ = ["BoxSolution", "PositiveMatrix", "StoredMatrix", "minimise_in_box"]
 
@@ -30,7 +34,6 @@ COARSE = 1e-5  # the gap down to which products in float32 lead
 FEW = 512  # up to here products in float64 cost no more
 FLAT = 1e-7  # least curvature taken, relative to that along w and to what moves an entry across the box
 REPAIRS = 20  # most entries raised for a dual point
-TINY = float(np.finfo(np.float64).tiny)
 
 
 class PositiveMatrix(Protocol):
@@ -92,39 +95,6 @@ class BoxSolution(NamedTuple):
     n_iter: int
 
 
-class _Box(NamedTuple):
-    """The feasible set: weights w (n,), upper bounds u (n,), and the band of w'b."""
-
-    weight: Array
-    upper: Array
-    low: float
-    high: float
-
-    def part(self, index: Array) -> _Box:
-        return _Box(self.weight[index], self.upper[index], self.low, self.high)
-
-    def lowest(self, slope: Array) -> Array:
-        """The masses w b of a feasible b that minimise slope'(w b): cheapest entries first."""
-        room = self.weight * self.upper
-        wanted = slope < 0
-        mass = np.where(wanted, room, 0.0)
-        total = float(mass.sum())
-        if total > self.high:
-            candidates, budget, mass = np.flatnonzero(wanted), self.high, np.zeros(len(room))
-        elif total < self.low:
-            candidates, budget = np.flatnonzero(~wanted), self.low - total
-        else:
-            return mass
-        # So many entries take the whole budget, however little room each has.
-        enough = int(min(budget / max(float(room[candidates].min()), TINY), len(room))) + 1
-        if enough < len(candidates):
-            candidates = candidates[np.argpartition(slope[candidates], enough)[:enough]]
-        order = candidates[np.argsort(slope[candidates], kind="stable")]
-        filled = np.cumsum(room[order])
-        mass[order] = np.clip(budget - (filled - room[order]), 0.0, room[order])
-        return mass
-
-
 def minimise_in_box(
     matrix: PositiveMatrix,
     linear: Array,
@@ -156,7 +126,7 @@ def minimise_in_box(
     K for each look at the gap.
     """
     n = len(linear)
-    box = _Box(np.ones(n) if weight is None else weight, np.asarray(upper, dtype=np.float64), low, high)
+    box = Box(np.ones(n) if weight is None else weight, np.asarray(upper, dtype=np.float64), low, high)
     descent = _Descent(matrix, linear, box, precise=tol < COARSE or n <= FEW)
     taken = 0
     while True:
@@ -174,7 +144,7 @@ def minimise_in_box(
 
 
 def _certified(
-    matrix: PositiveMatrix, image: Array, linear: Array, point: Array, box: _Box
+    matrix: PositiveMatrix, image: Array, linear: Array, point: Array, box: Box
 ) -> tuple[float, float]:
     """f(b) and its distance to the best dual bound that is quickly found, `image` being K(w b)."""
     mass = box.weight * point
@@ -198,7 +168,7 @@ def _certified(
     return value, max(value - best, 0.0)
 
 
-def _dual_bound(image: Array, curvature: float, linear: Array, box: _Box) -> float:
+def _dual_bound(image: Array, curvature: float, linear: Array, box: Box) -> float:
     """The largest dual value at s z for s near 1, `image` being K z and `curvature` z'K z."""
 
     def dual(s: float) -> tuple[float, float]:
@@ -217,26 +187,10 @@ def _dual_bound(image: Array, curvature: float, linear: Array, box: _Box) -> flo
     return best
 
 
-@dataclass
-class _Curvature:
-    """The metric H = l diag(w) + r w w' and what it says of a move: K <= H where l, r are large enough."""
-
-    plain: float  # l
-    common: float  # r
-
-    def norm2(self, move: Array, weight: Array) -> float:
-        heavy = weight * move
-        return self.plain * float(heavy @ move) + self.common * float(heavy.sum()) ** 2
-
-    def inner(self, a: Array, b: Array, weight: Array) -> float:
-        heavy = weight * b
-        return self.plain * float(a @ heavy) + self.common * float(weight @ a) * float(heavy.sum())
-
-
 class _Descent:
     """The iterate, its predecessor (for the momentum), and the entries that take part in the products."""
 
-    def __init__(self, matrix: PositiveMatrix, linear: Array, box: _Box, precise: bool) -> None:
+    def __init__(self, matrix: PositiveMatrix, linear: Array, box: Box, precise: bool) -> None:
         self.matrix, self.linear, self.box, self.precise = matrix, linear, box, precise
         self.index: Array | None = None
         self.product = matrix.block(None, precise)
@@ -245,7 +199,7 @@ class _Descent:
         total = float(box.weight.sum())
         level = max(float(linear @ box.weight), 0.0) / max(float(whole @ box.weight), TINY)
         level = min(max(level, box.low / total), box.high / total)
-        self.point = _shifted(np.full(len(linear), level), box, 0.0, None)[0]
+        self.point = nearest(np.full(len(linear), level), box, 0.0, None)[0]
         self.before = self.point
         self.image = self.product(box.weight * self.point)
         self.momentum = 1.0
@@ -275,7 +229,7 @@ class _Descent:
     def _gather(self) -> None:
         """Choose the entries: those above 0, and those a step would lift above it."""
         ahead = self.point - (self.image - self.linear) / self.metric.plain
-        moved = _shifted(ahead, self.box, self.shift, (self.metric, float(self.box.weight @ self.point)))[0]
+        moved = nearest(ahead, self.box, self.shift, (self.metric, float(self.box.weight @ self.point)))[0]
         needed = (moved > 0) | (self.point > 0) | (self.before > 0)
         count = int(needed.sum())
         if count > WHOLE * len(needed):
@@ -288,7 +242,7 @@ class _Descent:
             self.index = wanted
             self.product = self.matrix.block(wanted, self.precise)
 
-    def _steps(self, here: _Path, linear: Array, box: _Box, steps: int) -> None:
+    def _steps(self, here: _Path, linear: Array, box: Box, steps: int) -> None:
         noise = 1e-13 if self.precise else 1e-6
         for _ in range(steps):
             momentum = (1 + np.sqrt(1 + 4 * self.momentum**2)) / 2
@@ -298,7 +252,7 @@ class _Descent:
             total = float(box.weight @ ahead)
             while True:
                 goal = ahead - (ahead_image - linear) / self.metric.plain
-                point, self.shift = _shifted(goal, box, self.shift, (self.metric, total))
+                point, self.shift = nearest(goal, box, self.shift, (self.metric, total))
                 image = self.product(box.weight * point)
                 move = point - ahead
                 bent = float((box.weight * move) @ (image - ahead_image))
@@ -307,7 +261,7 @@ class _Descent:
                 if bent <= allowed + rounding:
                     break
                 growth = max(1.2, min(1.1 * bent / allowed, 10.0))
-                self.metric = _Curvature(growth * self.metric.plain, growth * self.metric.common)
+                self.metric = Metric(growth * self.metric.plain, growth * self.metric.common)
             turned = self.metric.inner(-move, point - here.point, box.weight) > 0
             here.step(point, image)
             self.momentum = 1.0 if turned else momentum
@@ -329,7 +283,7 @@ class _Path:
 
 def _metric(
     product: Callable[[Array], Array], whole: Array, linear: Array, weight: Array, largest: float
-) -> _Curvature:
+) -> Metric:
     """l from the largest curvature across w (a power iteration), r from what is left along w.
 
     `whole` is K w, `largest` the largest entry there can be. With l = SLACK times that curvature, H >= K
@@ -363,56 +317,4 @@ def _metric(
     h2 = float((weight * h) @ h) / total
     # |h|^2 <= a curvature for any positive semidefinite K.
     rest = min(h2 / (plain - curvature), along / (SLACK - 1))
-    return _Curvature(plain, max(along + rest - plain, 0.0) / total)
-
-
-def _shifted(
-    goal: Array, box: _Box, start: float, metric: tuple[_Curvature, float] | None
-) -> tuple[Array, float]:
-    """clip(goal - m, 0, u) with the m that the metric and the band of the sum ask for, and m.
-
-    `metric` is H and the sum S at which the step began: m = (r / l)(w'b(m) - S), or the m that meets the end
-    of the band, whichever b(m) needs. None: m = 0 or the end of the band.
-    """
-    if metric is None:
-        ratio, origin = 0.0, 0.0
-    else:
-        ratio, origin = metric[0].common / metric[0].plain, metric[1]
-    point, shift = _root(goal, box, start, ratio, origin)
-    total = float(box.weight @ point)
-    slack = 1e-12 * total
-    if box.low - slack <= total <= box.high + slack:
-        return point, shift
-    wanted = box.low if total < box.low else box.high
-    return _root(goal, box, shift, None, wanted)
-
-
-def _root(goal: Array, box: _Box, start: float, ratio: float | None, origin: float) -> tuple[Array, float]:
-    """The m at which m = ratio (w'b(m) - origin), or w'b(m) = origin without a ratio; b falls with m.
-
-    Newton on a piecewise linear function, inside a bracket that bisection can shrink.
-    """
-    if ratio is None:
-        least, most = float((goal - box.upper).min()), float(goal.max())
-    else:
-        most = ratio * (float(box.weight @ box.upper) - origin)
-        least = -ratio * origin
-    m = min(max(start, least), most)
-    scale = max(abs(origin), TINY)
-    for _ in range(200):
-        moved = goal - m
-        point = np.clip(moved, 0.0, box.upper)
-        excess = float(box.weight @ point) - origin
-        fall = float(box.weight[point == moved].sum())
-        if ratio is None:
-            rest, slope = excess, fall
-        else:
-            rest, slope = ratio * excess - m, 1.0 + ratio * fall
-        limit = 1e-13 * (scale if ratio is None else ratio * scale)
-        if abs(rest) <= limit or most - least <= 4e-16 * max(abs(least), abs(most)):
-            break
-        least, most = (m, most) if rest > 0 else (least, m)
-        m = m + rest / slope if slope > 0 else (least + most) / 2
-        if not least < m < most:
-            m = (least + most) / 2
-    return point, m
+    return Metric(plain, max(along + rest - plain, 0.0) / total)
