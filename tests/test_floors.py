@@ -62,6 +62,8 @@ ALIGN_FAMILIES = (
     "reweight",
     "density",
     "membership",
+    *("moments", "components", "nearest", "augment", "instance", "biased"),
+    *("reweight", "density", "membership"),
 )
 # Libraries that only these files may name, wherever in the file.
 OWNERS = {
