@@ -106,6 +106,13 @@ def test_gap_equals_the_dual_by_hand_for_one_entry():
     assert at(50, 9.0).value == pytest.approx(-9.0)
 
 
+def test_value_and_gap_come_from_products_in_float64():
+    # Above 512 rows the steps take float32 products, whose sum of 700 terms is off by 1e-7 or more.
+    K, q = kernel_problem(n=700, dtype=np.float32)
+    found = minimise_in_box(StoredMatrix(K), q, np.full(700, 1000.0), 70.0, 1330.0)
+    assert found.value == pytest.approx(value(K.astype(np.float64), q, found.point), rel=1e-12)
+
+
 @pytest.mark.parametrize("gamma", [1e-6, 1e-3, 1.0, 50.0])
 def test_nearly_rank_one_and_nearly_diagonal_matrices_are_solved_in_few_steps(gamma):
     K, q = kernel_problem(n=600, d=20, gamma=gamma)

@@ -65,6 +65,23 @@ def test_weighted_source_has_nearly_the_kernel_mean_of_the_target(dtype):
     assert after < before / 50
 
 
+def test_sum_of_the_weights_stops_at_the_end_of_its_band():
+    # In many columns a source row is as far from the other ones as from the target, which is near the middle:
+    # free weights would sum to far more than n.
+    X, T = shifted(100, 100, d=30)
+    kernel = im.RBF(gamma=1 / 30)
+    assert im.KMM(kernel, eps=9.0).fit(X, None, 0.3 * T).weights_.sum() > 120
+    assert im.KMM(kernel, eps=0.05).fit(X, None, 0.3 * T).weights_.sum() == pytest.approx(105, rel=1e-9)
+    low = im.KMM(im.RBF(bandwidth=0.3), eps=0.05).fit(X[:, :2], None, T[:, :2] + 3)
+    assert low.weights_.sum() == pytest.approx(95, rel=1e-9)
+
+
+def test_weights_of_the_rows_may_sum_to_less_than_one():
+    X, T = shifted()
+    kmm = im.KMM(KERNEL).fit(X, None, T, sample_weight=np.full(60, 0.01))
+    assert kmm.weights_.sum() * 0.01 == pytest.approx(0.6, rel=1e-9)
+
+
 def test_equal_samples_get_weights_of_one_in_effect():
     X, _ = shifted(50)
     kmm = im.KMM(KERNEL, tol=1e-8, max_iter=20000).fit(X, None, X)

@@ -75,7 +75,7 @@ class KMM(Reweighter):
         target, w_target = positive(domains.X_target, target_weight)
         self.kernel_ = bandwidth.resolve(_definite(self.kernel), source, target)
         total = float(w_source.sum())
-        eps = 1 - 1 / np.sqrt(total) if self.eps is None else float(self.eps)
+        eps = max(0.0, 1 - 1 / np.sqrt(total)) if self.eps is None else float(self.eps)
         dtype = np.result_type(source, target)
         source, target = source.astype(dtype, copy=False), target.astype(dtype, copy=False)
         share = (w_target * (total / w_target.sum())).astype(dtype)
