@@ -52,18 +52,8 @@ FLOORS = [
 ]
 ALIGN_FAMILIES = (
     *("moments", "scaling", "subspace", "transport", "components"),
-    *("nearest", "augment", "instance", "biased"),
-    "moments",
-    "components",
-    "nearest",
-    "augment",
-    "instance",
-    "biased",
-    "reweight",
-    "density",
-    "membership",
-    *("moments", "components", "nearest", "augment", "instance", "biased"),
     *("reweight", "density", "membership"),
+    *("nearest", "augment", "instance", "biased"),
 )
 # Libraries that only these files may name, wherever in the file.
 OWNERS = {

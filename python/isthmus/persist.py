@@ -58,17 +58,13 @@ LINEAR = LogisticRegression | LinearSVC | align.RegularizedTransferClassifier
 MOST_AXES = {
     **dict.fromkeys(("mean_", "scale_", "var_", "explained_variance_", "intercept_"), 1),
     **dict.fromkeys(("mean_target_", "scales_", "spread_source_", "shrinkage_", "domains_"), 1),
-    **dict.fromkeys(("frequencies_", "signs_", "landmarks_", "normalization_"), 2),
+    **dict.fromkeys(("frequencies_", "signs_", "landmarks_", "normalization_", "centres_"), 2),
     **dict.fromkeys(("coef_", "components_", "directions_", "projection_", "X_fit_", "images_"), 2),
     **dict.fromkeys(("projection_source_", "projection_target_"), 2),
     **dict.fromkeys(("domain_means_", "domain_scales_"), 2),
     **{"map_": 3, "mean_source_": 2},  # one for each of several sources
     **dict.fromkeys(("estimator_weights_", "prices_", "shared_coef_", "shared_intercept_"), 1),
-    **dict.fromkeys(("mean_source_", "mean_target_", "scales_"), 1),
     **dict.fromkeys(("weights_", "coefficients_", "class_weights_"), 1),
-    **dict.fromkeys(("frequencies_", "signs_", "landmarks_", "normalization_", "centres_"), 2),
-    **dict.fromkeys(("coef_", "components_", "map_", "directions_", "projection_", "X_fit_"), 2),
-    **dict.fromkeys(("estimator_weights_", "domains_", "prices_", "shared_coef_", "shared_intercept_"), 1),
     "means_": 2,
 }
 NAMES = "feature_names_in_"
