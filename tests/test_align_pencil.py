@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from align_toys import shifted_classes
-from isthmus.align import pencil
+from isthmus.align import krylov, pencil, problem
 from scipy import linalg
 
 N = 60  # rows of each domain
@@ -47,13 +47,14 @@ def unit(vectors):
 def solved(form, G, rows, E, reg, k):
     root = np.ones(G.shape[1])
     if form == "linear reduction":
-        return pencil.solve_linear_dual(rows, E, root, reg, k)[0]
+        halves = problem.Rows((rows[:N], rows[N:]), (root[:N], root[N:]))
+        return problem.LinearDual(halves, reg).solve(E, k)[0]
     if form == "stored kernel":
         return pencil.solve_dual(G, E, root, reg, k)[0]
     if form.startswith("krylov"):
         sizes = {"krylov": {}, "krylov restarted": {"block": 8, "max_basis": 10}}[form]
         rng = np.random.default_rng(0)
-        return pencil.solve_krylov(
+        return krylov.solve_krylov(
             lambda V: G @ V, E, root, reg, k, tol=1e-9, max_passes=60, rng=rng, **sizes
         )[0]
     centred = G - G.mean(axis=1, keepdims=True)

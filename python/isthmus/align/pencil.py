@@ -10,7 +10,7 @@ I - s s' / s's, a weight k gives exactly what the row repeated k times gives.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -21,8 +21,11 @@ from ..arrays import Array
 __all__ = [
     "Moments",
     "Solution",
+    "centred",
     "centred_blocks",
     "contrast_norm",
+    "finished",
+    "leading",
     "mean_contrast",
     "metric_solve",
     "metric_times",
@@ -32,14 +35,11 @@ __all__ = [
     "residuals",
     "row_blocks",
     "solve_dual",
-    "solve_krylov",
-    "solve_linear_dual",
     "solve_metric",
     "solve_rows",
     "weighted_mean",
 ]
 
-PATIENCE = 10  # products with K without halving the residual: rounding allows no more
 SMALL_PENCIL = 512  # up to here a whole eigendecomposition costs little more than the wanted part
 BLOCK_BYTES = 2 << 20  # rows centred at once: large enough for BLAS, small enough for a shared cache
 ORIGIN_ROWS = 256  # whose mean stands for the mean of all until that is known
@@ -57,12 +57,14 @@ class Solution(NamedTuple):
     """Leading eigenpairs, largest w first: `vectors` (p, k), `eigenvalues` (k,), `residuals` (k,).
 
     Fewer than were asked for where the numerical rank is lower. `passes` counts the products with K.
+    `images` is G'A (n, k), the embedded rows times their square root weights, where it is at hand.
     """
 
     vectors: Array
     eigenvalues: Array
     residuals: Array
     passes: int = 0
+    images: Array | None = None
 
 
 def moments(rows: Array, weight: Array | None = None, *, dtype: Any = np.float64) -> Moments:
@@ -181,53 +183,24 @@ def rescale(
     top = entries[np.argmax(np.abs(entries), axis=0), np.arange(vectors.shape[1])]
     scale = np.where(top < 0, -1.0, 1.0) / length
     goal = _precise_product(factor, vectors) * scale
-    return solution._replace(vectors=_pinned(factor, vectors * scale, goal))
+    images = None if solution.images is None else solution.images * scale
+    return solution._replace(vectors=_pinned(factor, vectors * scale, goal), images=images)
 
 
 def solve_metric(scatter: Array, factor: Array, reg: float, n_components: int) -> Solution:
     """Form (a): S (p, p) and F (p, q) at hand, a symmetric-definite problem of size p. O(p^3)."""
-    values, vectors = _leading(scatter, factor, reg, n_components)
-    return _finished(values, vectors, scatter @ vectors, factor, reg, float(np.trace(scatter)))
+    values, vectors = leading(scatter, factor, reg, n_components)
+    return finished(values, vectors, scatter @ vectors, factor, reg, float(np.trace(scatter)))
 
 
-def solve_rows(centred: Array, factor: Array, reg: float, n_components: int) -> Solution:
-    """Form (d), n < p: Gc' B^-1 Gc z = w z for `centred` Gc (p, n), then a = B^-1 Gc z. O(n^2 p + n^3)."""
-    n = centred.shape[1]
-    dual = centred.T @ metric_solve(factor, reg, centred)
+def solve_rows(spread: Array, factor: Array, reg: float, n_components: int) -> Solution:
+    """Form (d), n < p: Gc' B^-1 Gc z = w z for `spread` Gc (p, n), then a = B^-1 Gc z. O(n^2 p + n^3)."""
+    n = spread.shape[1]
+    dual = spread.T @ metric_solve(factor, reg, spread)
     values, z = linalg.eigh((dual + dual.T) / 2, subset_by_index=[n - n_components, n - 1])
-    values, vectors = values[::-1], metric_solve(factor, reg, centred @ z[:, ::-1])
-    scatter_times = centred @ (centred.T @ vectors)
-    return _finished(values, vectors, scatter_times, factor, reg, float(np.sum(centred * centred)))
-
-
-def solve_linear_dual(
-    rows: Array, contrasts: Array, root: Array, reg: float, n_components: int
-) -> tuple[Solution, Array]:
-    """Form (b): the dual of the linear kernel of `rows` (n, d), reduced exactly to size r = rank(rows).
-
-    With rows = W D R' (thin) the dual vectors are W alpha, and alpha solves form (a) for G_r = D^2 W'.
-    Returns the solution, vectors (n, k), and F (n, q) in extended precision. `rows` come weighted by `root`.
-    O(n d min(n, d)).
-    """
-    n, d = rows.shape
-    w, singular, _ = linalg.svd(rows, full_matrices=False)
-    # Directions below the rounding of the largest are noise; G_r has the square of these numbers.
-    rank = int(np.sum(singular > singular[0] * np.finfo(float).eps * max(rows.shape)))
-    w, scale = w[:, :rank], singular[:rank] ** 2
-    root_c = np.sqrt(contrast_norm(contrasts))
-    small_factor = scale[:, None] * (w.T @ contrasts) / root_c
-    spread = _centred(w, root) * scale
-    small = spread.T @ spread
-    values, alpha = _leading(small, small_factor, reg, min(n_components, rank))
-    vectors = w @ alpha
-    # In extended precision: |F|^2 / reg magnifies what rounding F does to F'a.
-    wide = contrasts.astype(np.longdouble) / root_c
-    blocks = row_blocks(n, 2 * rows[0].nbytes)
-    start = np.zeros((d, contrasts.shape[1]), np.longdouble)
-    inner = sum((rows[block].T @ wide[block] for block in blocks), start)
-    factor = np.concatenate([rows[block] @ inner for block in blocks])
-    scatter_times = rows @ (rows.T @ _centred(rows @ (rows.T @ vectors), root))
-    return _finished(values, vectors, scatter_times, factor, reg, float(np.trace(small))), factor
+    values, vectors = values[::-1], metric_solve(factor, reg, spread @ z[:, ::-1])
+    scatter_times = spread @ (spread.T @ vectors)
+    return finished(values, vectors, scatter_times, factor, reg, float(np.sum(spread * spread)))
 
 
 def solve_dual(
@@ -238,82 +211,14 @@ def solve_dual(
     Returns the solution, vectors (n, k), and F (n, q).
     """
     factor = kernel @ contrasts / np.sqrt(contrast_norm(contrasts))
-    centred = _centred(kernel, root)
-    scatter = centred.T @ centred
-    values, vectors = _leading(scatter, factor, reg, n_components)
-    scatter_times = centred.T @ (centred @ vectors)
-    return _finished(values, vectors, scatter_times, factor, reg, float(np.trace(scatter))), factor
+    spread = centred(kernel, root)
+    scatter = spread.T @ spread
+    values, vectors = leading(scatter, factor, reg, n_components)
+    scatter_times = spread.T @ (spread @ vectors)
+    return finished(values, vectors, scatter_times, factor, reg, float(np.trace(scatter))), factor
 
 
-def solve_krylov(
-    product: Callable[[Array], Array],
-    contrasts: Array,
-    root: Array,
-    reg: float,
-    n_components: int,
-    *,
-    tol: float,
-    max_passes: int,
-    rng: np.random.Generator,
-    block: int = 40,
-    max_basis: int = 480,
-) -> tuple[Solution, Array]:
-    """The dual of any kernel: block Krylov space of K itself, one product with K per step (`product`: V -> K
-    V).
-
-    S = K H K and F = K E / sqrt(c), so the space of K started from [F, K s, random] holds whatever a solver
-    of the pencil can reach, and the residual of one step comes out of the next step's block. Beyond
-    `max_basis` columns it starts again from [F, K s, Ritz vectors], whose products are known. Stops when all
-    residuals are <= `tol`, when the space is exhausted, after `max_passes` products, or when residuals no
-    longer fall. Returns the solution, vectors (n, k), and F (n, q). O(n max_basis) memory.
-    """
-    n, q = contrasts.shape
-    block = min(n, max(block, q + 2))
-    restart = n_components + block + q + 1
-    max_basis = max(max_basis, 3 * restart)
-    first = product(np.column_stack([contrasts, root]))
-    factor, root_image = first[:, :q] / np.sqrt(contrast_norm(contrasts)), first[:, q:]
-    random = rng.standard_normal((n, max(0, block - q - 1)))
-    fresh = _orthonormal(np.hstack([factor, root_image, random]), np.empty((n, 0)))
-    basis, images, gram = np.empty((n, 0)), np.empty((n, 0)), np.empty((0, 0))  # Q, K Q, (H K Q)'(H K Q)
-    values, y, left = np.empty(0), np.empty((0, 0)), np.empty(0)
-    passes, best, best_pass = 1, np.inf, 1
-    while True:
-        size = basis.shape[1]
-        if fresh.shape[1]:
-            image = product(fresh)
-            passes += 1
-            # Centred twice: what rounding leaves of s would be multiplied by the large mean of `images`.
-            centred = _centred(_centred(image, root), root)
-            basis, images = np.hstack([basis, fresh]), np.hstack([images, image])
-            cross = images.T @ centred
-            gram = np.block([[gram, cross[:size]], [cross[:size].T, cross[size:]]])
-        if size:
-            # S a = K H t, t = K a, and t lies in the span of the basis: no product of its own is needed.
-            t = images[:, :size] @ y
-            scatter_times = images @ (basis.T @ t) - root_image * (root @ t / (root @ root))
-            left = residuals(scatter_times, factor, reg, values, basis[:, :size] @ y)
-            if left.max() < best / 2:
-                best, best_pass = left.max(), passes
-            complete = len(values) == n_components and left.max() <= tol
-            if complete or passes >= min(max_passes, best_pass + PATIENCE) or not fresh.shape[1]:
-                break
-        wanted = min(n_components, len(gram))
-        small_factor = basis.T @ factor
-        values, y = _leading(gram, small_factor, reg, wanted)
-        if len(gram) + block > max_basis:
-            ritz = _leading(gram, small_factor, reg, min(n_components + block, len(gram)))[1]
-            coordinates = np.linalg.qr(np.hstack([ritz, small_factor, basis.T @ root_image]))[0]
-            basis, images = basis @ coordinates, images @ coordinates
-            gram, y = coordinates.T @ gram @ coordinates, coordinates.T @ y
-            image = images
-        fresh = _orthonormal(image, basis)
-    vectors = basis[:, :size] @ y
-    solution = _finished(values, vectors, scatter_times, factor, reg, float(np.trace(gram)))
-    return solution._replace(passes=passes), factor
-
-
-def _leading(scatter: Array, factor: Array, reg: float, count: int) -> tuple[Array, Array]:
+def leading(scatter: Array, factor: Array, reg: float, count: int) -> tuple[Array, Array]:
     """The `count` largest eigenpairs of S a = w (reg I + F F') a, largest first."""
     p = len(scatter)
     scatter = (scatter + scatter.T) / 2
@@ -337,7 +242,7 @@ def _leading(scatter: Array, factor: Array, reg: float, count: int) -> tuple[Arr
     return values[::-1], vectors[:, ::-1]
 
 
-def _finished(
+def finished(
     values: Array, vectors: Array, scatter_times: Array, factor: Array, reg: float, trace: float
 ) -> Solution:
     """Cut off what lies below rounding, sharpen the rest and measure it; `scatter_times` is S a."""
@@ -374,18 +279,5 @@ def _precise_product(factor: Array, vectors: Array) -> Array:
     return np.asarray((factor.T.astype(np.longdouble, copy=False) @ vectors).astype(np.float64))
 
 
-def _centred(columns: Array, root: Array) -> Array:
+def centred(columns: Array, root: Array) -> Array:
     return np.asarray(columns - np.outer(root, root @ columns / (root @ root)))
-
-
-def _orthonormal(columns: Array, basis: Array) -> Array:
-    """Orthonormal columns for what `columns` add to `basis`, without directions at the level of rounding."""
-    length = np.linalg.norm(columns, axis=0)
-    new = columns[:, length > 0] / length[length > 0]
-    for _ in range(2):
-        new = new - basis @ (basis.T @ new)
-    new, triangle = np.linalg.qr(new)
-    found = np.abs(np.diag(triangle)) > 1e-14 * np.sqrt(len(columns))
-    new = new[:, found][:, : max(0, len(columns) - basis.shape[1])]
-    new = new - basis @ (basis.T @ new)
-    return np.asarray(np.linalg.qr(new)[0]) if new.shape[1] else new

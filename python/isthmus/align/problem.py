@@ -1,0 +1,256 @@
+"""How a method of transfer components sees the rows of both domains, and the solver that suits it.
+
+Each class computes once what does not depend on the contrasts E: the scatter, a kernel matrix, a reduction, a
+basis. `solve` may then be called with one E after another.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from scipy import linalg
+
+from .. import ops
+from ..arrays import Array, generator
+from ..kernels import Kernel, Linear
+from . import pencil
+from .krylov import solve_krylov
+from .pencil import Solution
+
+__all__ = ["Problem", "Projection", "Rows", "pose"]
+
+DENSE_ROWS = 600  # up to here an n x n eigenproblem is as quick as any other way
+STORED_ROWS = 4000  # up to here K is kept, in float64: 128 MB
+
+
+class Rows:
+    """The rows of both domains, source first, and their weights (positive) with the square roots `root`."""
+
+    def __init__(self, samples: tuple[Array, Array], weights: tuple[Array, Array]) -> None:
+        self.samples, self.weights = samples, weights
+        self.n = len(samples[0]) + len(samples[1])
+        self.dtype = np.result_type(*samples)
+        self.root = np.sqrt(np.concatenate(weights))
+
+    def stacked(self, dtype: Any) -> Array:
+        return np.concatenate(self.samples, dtype=dtype)
+
+
+class Projection(NamedTuple):
+    """What embeds any row: x `matrix` (d, k), or k(x, `known`) `components` where `matrix` is None."""
+
+    components: Array
+    matrix: Array | None
+    known: Array | None
+
+
+class Problem:
+    """The pencil of one data set; `solve` takes any contrasts.
+
+    `limit`: most components the sizes allow; `gate`: residual below which rounding is no concern.
+    """
+
+    limit: int
+    gate = 1e-8
+
+    def __init__(self, rows: Rows, reg: float) -> None:
+        self.rows, self.reg = rows, reg
+
+    def mean_contrast(self) -> Array:
+        """E (n, 1) of TCA."""
+        return pencil.mean_contrast(*self.rows.weights)
+
+    def solve(self, contrasts: Array, n_components: int) -> tuple[Solution, Array]:
+        """The leading `n_components` of the pencil, and F (p, q).
+
+        `contrasts` E (n, q), source rows first, each entry times the square root of the row's weight, as
+        `mean_contrast` gives it.
+        """
+        raise NotImplementedError
+
+    def embed(self, solution: Solution) -> Array:
+        """The rows of `fit` embedded (n, k), source first, without another look at the kernel."""
+        assert solution.images is not None
+        return np.asarray(solution.images / self.rows.root[:, None])
+
+    def projection(self, solution: Solution) -> Projection:
+        """What embeds new rows. The coefficient of a weighted row is that of all its repetitions together."""
+        raise NotImplementedError
+
+
+def pose(
+    rows: Rows,
+    kernel: Kernel | None,
+    reg: float,
+    *,
+    eigen_solver: str = "auto",
+    tol: float | None = None,
+    max_passes: int = 60,
+    n_components: int = 30,
+    random_state: Any = 0,
+) -> Problem:
+    """The problem of `rows` under `kernel` (numbers only; None is the primal) with the solver for its size.
+
+    `n_components` is what `solve` will be asked for: a small dual of many components is solved densely.
+    """
+    if kernel is None:
+        return Primal(rows, reg)
+    if isinstance(kernel, Linear) and eigen_solver == "auto":
+        return LinearDual(rows, reg)
+    n = rows.n
+    small = n <= DENSE_ROWS or (n <= STORED_ROWS and 8 * n_components > n)
+    if eigen_solver == "dense" or (eigen_solver == "auto" and small):
+        return StoredDual(rows, kernel, reg)
+    return KrylovDual(rows, kernel, reg, tol, max_passes, random_state)
+
+
+class Primal(Problem):
+    """G = X': the ridge on the d columns. Forms (a) and, where n < d, (d)."""
+
+    def __init__(self, rows: Rows, reg: float) -> None:
+        super().__init__(rows, reg)
+        d = rows.samples[0].shape[1]
+        self.limit = min(d, rows.n - 1)
+        source, target = (
+            pencil.moments(part, weight) for part, weight in zip(rows.samples, rows.weights, strict=True)
+        )
+        self._means = source.mean, target.mean
+        self._wide = rows.n < d
+        if not self._wide:
+            self._scatter = pencil.pooled_scatter(source, target)
+        else:
+            mean = (source.total * source.mean + target.total * target.mean) / (source.total + target.total)
+            self._spread = ((rows.stacked(np.float64) - mean) * rows.root[:, None]).T
+
+    def solve(self, contrasts: Array, n_components: int) -> tuple[Solution, Array]:
+        factor = self._sums(contrasts) / np.sqrt(pencil.contrast_norm(contrasts))
+        if self._wide:
+            return pencil.solve_rows(self._spread, factor, self.reg, n_components), factor
+        return pencil.solve_metric(self._scatter, factor, self.reg, n_components), factor
+
+    def embed(self, solution: Solution) -> Array:
+        dtype = self.rows.dtype
+        vectors = solution.vectors.astype(dtype)
+        return np.concatenate([part @ vectors for part in self.rows.samples], dtype=dtype)
+
+    def projection(self, solution: Solution) -> Projection:
+        return Projection(solution.vectors, solution.vectors, None)
+
+    def _sums(self, contrasts: Array) -> Array:
+        """G E (d, q), each sample centred at its mean, so that a common offset costs no digits."""
+        weighted = self.rows.root[:, None] * contrasts
+        total = np.zeros((len(self._means[0]), contrasts.shape[1]))
+        halves = np.split(weighted, [len(self.rows.samples[0])])
+        origin = self._means[0]
+        for part, mean, half in zip(self.rows.samples, self._means, halves, strict=True):
+            for block, centred in pencil.centred_blocks(part, mean):
+                total += centred.T @ half[block]
+            # The weights of a contrast sum to zero but for rounding, or to one where half of it is missing.
+            total += np.outer(mean - origin, half.sum(axis=0))
+        sums = weighted.sum(axis=0)
+        sums[np.abs(sums) < 1e-12 * np.abs(weighted).sum(axis=0)] = 0.0
+        return np.asarray(total + np.outer(origin, sums))
+
+
+class LinearDual(Problem):
+    """G = X X': the ridge on the n rows, reduced exactly to the rank of the rows. Form (b)."""
+
+    def __init__(self, rows: Rows, reg: float) -> None:
+        super().__init__(rows, reg)
+        self.limit = min(rows.n - 1, rows.samples[0].shape[1])
+        self._rows = rows.root[:, None] * rows.stacked(np.float64)
+        w, singular, _ = linalg.svd(self._rows, full_matrices=False)
+        # Directions below the rounding of the largest are noise; the dual has the square of these numbers.
+        rank = int(np.sum(singular > singular[0] * np.finfo(float).eps * max(self._rows.shape)))
+        self._w, self._scale = w[:, :rank], singular[:rank] ** 2
+        spread = pencil.centred(self._w, rows.root) * self._scale
+        self._scatter = spread.T @ spread
+
+    def solve(self, contrasts: Array, n_components: int) -> tuple[Solution, Array]:
+        rows, root, w = self._rows, self.rows.root, self._w
+        root_c = np.sqrt(pencil.contrast_norm(contrasts))
+        small_factor = self._scale[:, None] * (w.T @ contrasts) / root_c
+        wanted = min(n_components, len(self._scale))
+        values, alpha = pencil.leading(self._scatter, small_factor, self.reg, wanted)
+        vectors = w @ alpha
+        # In extended precision: |F|^2 / reg magnifies what rounding F does to F'a.
+        wide = contrasts.astype(np.longdouble) / root_c
+        blocks = pencil.row_blocks(len(rows), 2 * rows[0].nbytes)
+        start = np.zeros((rows.shape[1], contrasts.shape[1]), np.longdouble)
+        inner = sum((rows[block].T @ wide[block] for block in blocks), start)
+        factor = np.concatenate([rows[block] @ inner for block in blocks])
+        images = rows @ (rows.T @ vectors)
+        scatter_times = rows @ (rows.T @ pencil.centred(images, root))
+        trace = float(np.trace(self._scatter))
+        solution = pencil.finished(values, vectors, scatter_times, factor, self.reg, trace)
+        return solution._replace(images=images[:, : len(solution.eigenvalues)]), factor
+
+    def projection(self, solution: Solution) -> Projection:
+        components = self.rows.root[:, None] * solution.vectors
+        return Projection(components, self._rows.T @ solution.vectors, None)
+
+
+class StoredDual(Problem):
+    """G = K, stored in float64 and solved densely. Form (a) of size n."""
+
+    def __init__(self, rows: Rows, kernel: Kernel, reg: float) -> None:
+        super().__init__(rows, reg)
+        self.limit = rows.n - 1
+        self._known = rows.stacked(np.float64)
+        self._matrix = np.asarray(ops.kernel_matrix(self._known, kernel=kernel))
+        self._matrix *= rows.root[:, None]
+        self._matrix *= rows.root
+
+    def solve(self, contrasts: Array, n_components: int) -> tuple[Solution, Array]:
+        solution, factor = pencil.solve_dual(self._matrix, contrasts, self.rows.root, self.reg, n_components)
+        return solution._replace(images=self._matrix @ solution.vectors), factor
+
+    def projection(self, solution: Solution) -> Projection:
+        known = self._known.astype(self.rows.dtype)
+        return Projection(self.rows.root[:, None] * solution.vectors, None, known)
+
+
+class KrylovDual(Problem):
+    """G = K, met only in products with a few columns. Form (c) in the block Krylov space of K."""
+
+    def __init__(
+        self, rows: Rows, kernel: Kernel, reg: float, tol: float | None, max_passes: int, random_state: Any
+    ) -> None:
+        super().__init__(rows, reg)
+        self.limit = rows.n - 1
+        stored = rows.n <= STORED_ROWS
+        self.gate = 1e-8 if stored or rows.dtype == np.float64 else 1e-3
+        self._kernel, self._known = kernel, rows.stacked(np.float64 if stored else rows.dtype)
+        self._tol, self._max_passes = self.gate if tol is None else tol, max_passes
+        self._rng = generator(random_state)
+        self._matrix: Array | None = None
+        if stored:
+            self._matrix = np.asarray(ops.kernel_matrix(self._known, kernel=kernel))
+            self._matrix *= rows.root[:, None]
+            self._matrix *= rows.root
+
+    def solve(self, contrasts: Array, n_components: int) -> tuple[Solution, Array]:
+        solution, factor = solve_krylov(
+            self._product,
+            contrasts,
+            self.rows.root,
+            self.reg,
+            n_components,
+            tol=self._tol,
+            max_passes=self._max_passes,
+            rng=self._rng,
+        )
+        return solution._replace(images=self._product(solution.vectors)), factor
+
+    def projection(self, solution: Solution) -> Projection:
+        known = self._known.astype(self.rows.dtype, copy=False)
+        return Projection(self.rows.root[:, None] * solution.vectors, None, known)
+
+    def _product(self, vectors: Array) -> Array:
+        if self._matrix is not None:
+            return np.asarray(self._matrix @ vectors)
+        root = self.rows.root[:, None]
+        weighted = (root * vectors).astype(self._known.dtype)
+        image = ops.kernel_matmul(self._known, None, weighted, kernel=self._kernel)
+        return np.asarray(root * np.asarray(image, dtype=np.float64))
