@@ -130,7 +130,7 @@ def test_large_dual_multiplies_by_the_kernel_without_storing_it(dtype, monkeypat
     X, _, X_target, _ = (part.astype(dtype) for part in shifted_classes(3.0, 0, n=150))
     kernel = im.RBF(bandwidth=3.0)
     stored = im.TCA(n_components=5, kernel=kernel, eigen_solver="dense").fit(X, None, X_target)
-    monkeypatch.setattr(problem, "STORED_ROWS", 0)
+    monkeypatch.setattr(problem, "STORED_BYTES", 0)
     monkeypatch.setattr(problem, "DENSE_ROWS", 0)
     streamed = im.TCA(n_components=5, kernel=kernel).fit(X, None, X_target)
     assert streamed.n_passes_ > 0

@@ -1,95 +1,294 @@
-"""Pure mathematics of transfer components: the dual of any kernel in the block Krylov space of K itself."""
+"""Pure mathematics of transfer components: the dual of any kernel in a block Krylov space of K itself.
+
+Tall arrays (n rows) belong to the library of the operator (numpy, CuPy or torch) and meet only operators that
+all three have; everything of the size of the basis is float64 on the host.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
-from ..arrays import Array
-from .pencil import Solution, centred, contrast_norm, finished, leading, residuals
+from ..arrays import Array, to_numpy
+from .pencil import Solution, contrast_norm, finished, leading, rank_of
 
-__all__ = ["solve_krylov"]
+__all__ = ["KrylovSpace", "Operator"]
 
 PATIENCE = 10  # products with K without halving the residual: rounding allows no more
 
 
-def solve_krylov(
-    product: Callable[[Array], Array],
-    contrasts: Array,
-    root: Array,
-    reg: float,
-    n_components: int,
-    *,
-    tol: float,
-    max_passes: int,
-    rng: np.random.Generator,
-    block: int = 40,
-    max_basis: int = 480,
-) -> tuple[Solution, Array]:
-    """The dual of any kernel: block Krylov space of K itself, one product with K per step (`product`: V -> K
-    V).
+class Operator(Protocol):
+    """A symmetric K (n, n), met only in products; tall arrays in, tall arrays of the same library out."""
 
-    S = K H K and F = K E / sqrt(c), so the space of K started from [F, K s, random] holds whatever a solver
-    of the pencil can reach, and the residual of one step comes out of the next step's block. Beyond
-    `max_basis` columns it starts again from [F, K s, Ritz vectors], whose products are known. Stops when all
-    residuals are <= `tol`, when the space is exhausted, after `max_passes` products, or when residuals no
-    longer fall. Returns the solution, vectors (n, k), and F (n, q). O(n max_basis) memory.
+    n: int
+
+    def product(self, vectors: Any) -> Any:
+        """K V (n, b) for V (n, b)."""
+
+    def columns(self, indices: Array, weights: Array) -> Any:
+        """K[:, indices] W (n, b) for W on the host."""
+
+    def block(self, indices: Array) -> Array:
+        """K[indices][:, indices], on the host."""
+
+    def asarray(self, values: Array) -> Any:
+        """Host values in the library, on the device and in the float type of the products."""
+
+    def empty(self, shape: tuple[int, int]) -> Any:
+        """A new array there."""
+
+
+class _Ritz(NamedTuple):
+    """Ritz values w (k,) and vectors y (m, k) in the basis; their residuals come one product later."""
+
+    values: Array
+    y: Array
+
+
+class KrylovSpace:
+    """An orthonormal basis Q of a block Krylov space of K, kept from one set of contrasts to the next.
+
+    S = K H K and F = K E / sqrt(c), so the space of K started from [s, F, leading vectors], s the square
+    roots of the row weights, holds whatever a solver of the pencil can reach. K Q = Q+ T is known, Q+ being Q
+    and the block after it, so S, B and the residuals of Q y come from small matrices. New contrasts cost one
+    product and add F to a basis that stays valid.
+
+    Parameters
+    ----------
+    operator : K, the rows of the problem weighted by `root` on both sides
+    root : (n,), square roots of the row weights, on the host
+    rng : draws the rows whose kernel gives the first vectors
+    block : columns of a product with K
+    max_basis : columns beyond which the space starts again from its Ritz vectors
+    n_landmarks : how many rows are drawn
+
+    Cost: n (2 block + max_basis) numbers; beside each product n b (8 m + 6 b) multiplications and additions,
+    m columns in Q.
     """
-    n, q = contrasts.shape
-    block = min(n, max(block, q + 2))
-    restart = n_components + block + q + 1
-    max_basis = max(max_basis, 3 * restart)
-    first = product(np.column_stack([contrasts, root]))
-    factor, root_image = first[:, :q] / np.sqrt(contrast_norm(contrasts)), first[:, q:]
-    random = rng.standard_normal((n, max(0, block - q - 1)))
-    fresh = _orthonormal(np.hstack([factor, root_image, random]), np.empty((n, 0)))
-    basis, images, gram = np.empty((n, 0)), np.empty((n, 0)), np.empty((0, 0))  # Q, K Q, (H K Q)'(H K Q)
-    values, y, left = np.empty(0), np.empty((0, 0)), np.empty(0)
-    passes, best, best_pass = 1, np.inf, 1
-    while True:
-        size = basis.shape[1]
-        if fresh.shape[1]:
-            image = product(fresh)
-            passes += 1
-            # Centred twice: what rounding leaves of s would be multiplied by the large mean of `images`.
-            spread = centred(centred(image, root), root)
-            basis, images = np.hstack([basis, fresh]), np.hstack([images, image])
-            cross = images.T @ spread
-            gram = np.block([[gram, cross[:size]], [cross[:size].T, cross[size:]]])
-        if size:
-            # S a = K H t, t = K a, and t lies in the span of the basis: no product of its own is needed.
-            t = images[:, :size] @ y
-            scatter_times = images @ (basis.T @ t) - root_image * (root @ t / (root @ root))
-            left = residuals(scatter_times, factor, reg, values, basis[:, :size] @ y)
-            if left.max() < best / 2:
-                best, best_pass = left.max(), passes
-            complete = len(values) == n_components and left.max() <= tol
-            if complete or passes >= min(max_passes, best_pass + PATIENCE) or not fresh.shape[1]:
+
+    def __init__(
+        self,
+        operator: Operator,
+        root: Array,
+        rng: np.random.Generator,
+        *,
+        block: int = 64,
+        max_basis: int = 320,
+        n_landmarks: int = 400,
+    ) -> None:
+        self._operator, self._rng, self._n_landmarks = operator, rng, n_landmarks
+        self._block, self._max_basis = min(operator.n, block), max_basis
+        self._root, self._weight = operator.asarray(root[:, None]), float(root @ root)
+        self._eps = 2.0 ** -(23 if "float32" in str(self._root.dtype) else 52)
+        self._size = self._pending = 0  # columns of Q, and of the block after it
+        self._before = 0  # where the block before the last one begins: K couples neighbours only
+        self._basis: Any = operator.empty((0, operator.n))  # a row is a basis vector
+        self._t = np.zeros((0, 0))  # Q+' K Q in its leading block
+        self._factor: Any = None  # F
+        self._s, self._f = np.zeros(0), np.zeros((0, 0))  # Q+'s and Q+'F
+        self._norm = 0.0  # the largest |K q| seen: about |K|
+
+    def solve(
+        self, contrasts: Array, reg: float, n_components: int, *, tol: float, max_passes: int
+    ) -> tuple[Solution, Any]:
+        """The leading components for `contrasts` E (n, q), and F (n, q).
+
+        Stops when all residuals are <= `tol`, when the space is exhausted, after `max_passes` products, or
+        when residuals no longer fall. `vectors` and `images` of the solution are tall arrays (n, k).
+        """
+        q = contrasts.shape[1]
+        self._block = min(self._operator.n, max(self._block, q + 2))
+        self._max_basis = max(self._max_basis, 3 * (n_components + self._block + q + 1))
+        self._reserve(self._max_basis + self._block)
+        self._begin(contrasts)
+        passes, best, best_pass, known = 1, np.inf, 1, 1
+        ritz: _Ritz | None = None
+        while True:
+            if ritz is not None:
+                left = self._residuals(ritz, reg)
+                if left.max() < best / 2:
+                    best, best_pass = left.max(), passes
+                complete = len(left) == n_components and left.max() <= tol
+                if complete or passes >= min(max_passes, best_pass + PATIENCE) or not known:
+                    return self._solution(ritz, left, reg)._replace(passes=passes), self._factor
+            if self._size + self._pending + self._block > self._max_basis:
+                self._restart(reg, n_components)
+            if self._size:
+                ritz = self._ritz(reg, n_components)
+            known = self._pending
+            if known:
+                self._advance()
+                passes += 1
+
+    def _begin(self, contrasts: Array) -> None:
+        """F for new contrasts, and a basis that contains it."""
+        q = contrasts.shape[1]
+        weighted = self._operator.asarray(contrasts / np.sqrt(contrast_norm(contrasts)))
+        if self._size:
+            self._factor = self._advance(weighted) if self._pending else self._operator.product(weighted)
+            self._include(self._factor)
+        else:
+            start = self._leading_vectors(self._block - q - 1)
+            first = self._operator.product(self._beside(weighted, start))
+            self._factor = first[:, :q]
+            self._include(self._beside(self._root, first))
+        self._locate()
+
+    def _leading_vectors(self, count: int) -> Any:
+        """About the `count` leading eigenvectors of K, from the kernel of a few rows (Nystroem)."""
+        n = self._operator.n
+        drawn = np.sort(self._rng.choice(n, min(n, max(self._n_landmarks, count)), replace=False))
+        values, vectors = np.linalg.eigh(self._operator.block(drawn))
+        order = np.argsort(-np.abs(values))[:count]
+        scale = np.maximum(np.abs(values[order]), 1e-12 * np.abs(values).max() + 1e-300)
+        return self._operator.columns(drawn, vectors[:, order] / scale)
+
+    def _advance(self, beside: Any = None) -> Any:
+        """K times the block after Q: Q grows by it, what is new becomes the next block.
+
+        Returns K times the columns `beside`.
+        """
+        known, total = self._pending, self._size + self._pending
+        vectors = self._basis[self._size : total].T
+        image = self._operator.product(vectors if beside is None else self._beside(vectors, beside))
+        inside, outside = self._append(image[:, :known], self._before)
+        self._t[:total, self._size : total] = inside
+        self._t[total : total + len(outside), self._size : total] = outside
+        self._before, self._size, self._pending = self._size, total, len(outside)
+        return image[:, known:]
+
+    def _include(self, columns: Any) -> None:
+        """Add what `columns` (n, c) have outside of Q+ to the next block."""
+        lengths = np.sqrt(_host((columns * columns).sum(0)))
+        scale = 1 / np.where(lengths > 0, lengths, 1.0)
+        self._pending += len(self._append(columns * self._operator.asarray(scale))[1])
+
+    def _append(self, columns: Any, first: int = 0) -> tuple[Array, Array]:
+        """Write an orthonormal basis N of what `columns` add to Q+ behind it.
+
+        Returns C and R, `columns` = Q+ C + N R, both on the host. `columns` have nothing but rounding errors
+        along the basis vectors before `first`; N is freed of those too.
+        """
+        total, most = self._size + self._pending, self._operator.n
+        self._reserve(total + columns.shape[1])
+        small, near = self._operator.asarray, self._basis[first:total]
+        inside = near @ columns
+        outside = columns - near.T @ inside
+        coordinates = np.zeros((total, columns.shape[1]))
+        coordinates[first:] = _host(inside)
+        lengths = np.sum(coordinates**2, axis=0) + _host((outside * outside).sum(0))
+        self._norm = max(self._norm, float(np.sqrt(lengths.max())))
+        noise = (2 * self._eps * self._norm) ** 2
+        found, rest = total, outside
+        # What is far below the largest direction drowns in the Gram matrix of the block: level by level.
+        while found < most:
+            squares, turn = np.linalg.eigh(_host(rest.T @ rest))
+            strong = squares > max(noise, squares[-1] * 4 * self._eps**0.75)
+            if not strong.any():
                 break
-        wanted = min(n_components, len(gram))
-        small_factor = basis.T @ factor
-        values, y = leading(gram, small_factor, reg, wanted)
-        if len(gram) + block > max_basis:
-            ritz = leading(gram, small_factor, reg, min(n_components + block, len(gram)))[1]
-            coordinates = np.linalg.qr(np.hstack([ritz, small_factor, basis.T @ root_image]))[0]
-            basis, images = basis @ coordinates, images @ coordinates
-            gram, y = coordinates.T @ gram @ coordinates, coordinates.T @ y
-            image = images
-        fresh = _orthonormal(image, basis)
-    vectors = basis[:, :size] @ y
-    solution = finished(values, vectors, scatter_times, factor, reg, float(np.trace(gram)))
-    return solution._replace(passes=passes), factor
+            new = rest @ small(turn[:, strong][:, found - most :] / np.sqrt(squares[strong][found - most :]))
+            new = new - self._basis[:found].T @ (self._basis[:found] @ new)
+            squares, shape = np.linalg.eigh(_host(new.T @ new))
+            real = squares > 0.01  # the others were noise inside Q+
+            new = new @ small(shape[:, real] / np.sqrt(squares[real]))
+            self._basis[found : found + new.shape[1]] = new.T
+            found += new.shape[1]
+            if strong.all():
+                break
+            rest = rest @ small(turn[:, ~strong])
+            rest = rest - new @ (new.T @ rest)
+        return coordinates, _host(self._basis[total:found] @ outside)
+
+    def _locate(self) -> None:
+        """Coordinates of s and F in Q+, zero in all blocks still to come."""
+        total, room = self._size + self._pending, len(self._t)
+        found = _host(self._basis[:total] @ self._beside(self._root, self._factor))
+        self._s, self._f = np.zeros(room), np.zeros((room, found.shape[1] - 1))
+        self._s[:total], self._f[:total] = found[:, 0], found[:, 1:]
+
+    def _ritz(self, reg: float, n_components: int) -> _Ritz:
+        m = self._size
+        spread = self._centred(self._t[: m + self._pending, :m])
+        return _Ritz(*leading(spread.T @ spread, self._f[:m], reg, min(n_components, m)))
+
+    def _scatter_times(self, ritz: _Ritz) -> Array:
+        """Coordinates of S a, a = Q y with y in the basis before the last product."""
+        images = self._centred(self._t[: self._size, : len(ritz.y)] @ ritz.y)
+        return np.asarray(self._t[: self._size + self._pending, : self._size] @ images)
+
+    def _metric_times(self, ritz: _Ritz, reg: float) -> Array:
+        """Coordinates of B a."""
+        m, f = len(ritz.y), self._f[: self._size + self._pending]
+        product = f @ (f[:m].T @ ritz.y)
+        product[:m] += reg * ritz.y
+        return np.asarray(product)
+
+    def _residuals(self, ritz: _Ritz, reg: float) -> Array:
+        """|S a - w B a| / (w |B a|)."""
+        right = self._metric_times(ritz, reg) * ritz.values
+        with np.errstate(divide="ignore", invalid="ignore"):
+            left = np.linalg.norm(self._scatter_times(ritz) - right, axis=0) / np.linalg.norm(right, axis=0)
+        return np.nan_to_num(left, nan=np.inf)
+
+    def _solution(self, ritz: _Ritz, left: Array, reg: float) -> Solution:
+        m, tall, small = len(ritz.y), self._basis.T, self._operator.asarray
+        trace = float(np.sum(self._centred(self._t[: self._size, :m]) ** 2))
+        images = tall[:, : self._size] @ small(self._t[: self._size, :m] @ ritz.y)
+        vectors = tall[:, :m] @ small(ritz.y)
+        if isinstance(vectors, np.ndarray) and self._eps < 1e-10:
+            scatter_times = tall[:, : self._size + self._pending] @ self._scatter_times(ritz)
+            solution = finished(ritz.values, vectors, scatter_times, self._factor, reg, trace)
+            return solution._replace(images=images[:, : len(solution.eigenvalues)])
+        metric_lengths = np.linalg.norm(self._metric_times(ritz, reg), axis=0)
+        lengths = np.linalg.norm(ritz.y, axis=0)
+        kept = rank_of(ritz.values, metric_lengths, lengths, trace, self._operator.n)
+        return Solution(vectors[:, :kept], ritz.values[:kept], left[:kept], images=images[:, :kept])
+
+    def _restart(self, reg: float, n_components: int) -> None:
+        """Start again from s, F and the Ritz vectors, whose products with K are known."""
+        m, total = self._size, self._size + self._pending
+        s, f = self._s[:m, None], self._f[:m]
+        ritz = self._ritz(reg, max(n_components, self._block - f.shape[1] - 1))
+        turn = np.linalg.qr(np.hstack([s, f, ritz.y]))[0]
+        kept = turn.shape[1]
+        images = self._basis[:total].T @ self._operator.asarray(self._t[:total, :m] @ turn)
+        vectors = self._basis[:m].T @ self._operator.asarray(turn)
+        self._basis[:kept] = vectors.T
+        self._before, self._size, self._pending = 0, kept, 0
+        inside, outside = self._append(images)
+        self._pending = len(outside)
+        self._t[:] = 0.0
+        self._t[:kept, :kept] = inside
+        self._t[kept : kept + len(outside), :kept] = outside
+        self._include(self._beside(self._root, self._factor))
+        self._locate()
+
+    def _centred(self, coordinates: Array) -> Array:
+        """H applied to columns given by their leading coordinates in Q+."""
+        s = self._s[: len(coordinates), None]
+        return np.asarray(coordinates - s @ (s.T @ coordinates) / self._weight)
+
+    def _beside(self, *parts: Any) -> Any:
+        """Columns next to each other."""
+        whole, filled = self._operator.empty((self._operator.n, sum(part.shape[1] for part in parts))), 0
+        for part in parts:
+            whole[:, filled : filled + part.shape[1]] = part
+            filled += part.shape[1]
+        return whole
+
+    def _reserve(self, room: int) -> None:
+        """Space for `room` basis vectors."""
+        room, had, used = min(room, self._operator.n), len(self._t), self._size + self._pending
+        if room <= had:
+            return
+        basis = self._operator.empty((room, self._operator.n))
+        basis[:used] = self._basis[:used]
+        self._basis = basis
+        more = (0, room - had)
+        self._t, self._f = np.pad(self._t, (more, more)), np.pad(self._f, (more, (0, 0)))
+        self._s = np.pad(self._s, more)
 
 
-def _orthonormal(columns: Array, basis: Array) -> Array:
-    """Orthonormal columns for what `columns` add to `basis`, without directions at the level of rounding."""
-    length = np.linalg.norm(columns, axis=0)
-    new = columns[:, length > 0] / length[length > 0]
-    for _ in range(2):
-        new = new - basis @ (basis.T @ new)
-    new, triangle = np.linalg.qr(new)
-    found = np.abs(np.diag(triangle)) > 1e-14 * np.sqrt(len(columns))
-    new = new[:, found][:, : max(0, len(columns) - basis.shape[1])]
-    new = new - basis @ (basis.T @ new)
-    return np.asarray(np.linalg.qr(new)[0]) if new.shape[1] else new
+def _host(small: Any) -> Array:
+    return to_numpy(small).astype(np.float64)

@@ -32,6 +32,7 @@ __all__ = [
     "moments",
     "pooled_scatter",
     "rescale",
+    "rank_of",
     "residuals",
     "row_blocks",
     "solve_dual",
@@ -160,7 +161,8 @@ def metric_solve(factor: Array, reg: float, vectors: Array) -> Array:
 def residuals(scatter_times: Array, factor: Array, reg: float, eigenvalues: Array, vectors: Array) -> Array:
     """|S a - w B a| / (w |B a|) per column, `scatter_times` being S a. |S| would hide the small w."""
     rounded = factor.astype(np.float64, copy=False)
-    right = eigenvalues * (reg * vectors + rounded @ _precise_product(factor, vectors))
+    inner = _precise_product(factor, vectors) if _needs_care(rounded, reg) else rounded.T @ vectors
+    right = eigenvalues * (reg * vectors + rounded @ inner)
     return np.asarray(np.linalg.norm(scatter_times - right, axis=0) / np.linalg.norm(right, axis=0))
 
 
@@ -182,9 +184,11 @@ def rescale(
     entries = vectors if root is None else vectors / root[:, None]
     top = entries[np.argmax(np.abs(entries), axis=0), np.arange(vectors.shape[1])]
     scale = np.where(top < 0, -1.0, 1.0) / length
-    goal = _precise_product(factor, vectors) * scale
     images = None if solution.images is None else solution.images * scale
-    return solution._replace(vectors=_pinned(factor, vectors * scale, goal), images=images)
+    scaled = vectors * scale
+    if _needs_care(factor.astype(np.float64, copy=False), reg):
+        scaled = _pinned(factor, scaled, _precise_product(factor, vectors) * scale)
+    return solution._replace(vectors=scaled, images=images)
 
 
 def solve_metric(scatter: Array, factor: Array, reg: float, n_components: int) -> Solution:
@@ -219,27 +223,33 @@ def solve_dual(
 
 
 def leading(scatter: Array, factor: Array, reg: float, count: int) -> tuple[Array, Array]:
-    """The `count` largest eigenpairs of S a = w (reg I + F F') a, largest first."""
+    """The `count` largest eigenpairs of S a = w (reg I + F F') a, largest first, a'Ba = 1. O(p^3)."""
     p = len(scatter)
-    scatter = (scatter + scatter.T) / 2
-    metric = factor @ factor.T
-    metric[np.diag_indices_from(metric)] += reg
-    try:
-        if p > SMALL_PENCIL:
-            values, vectors = linalg.eigh(scatter, metric, subset_by_index=[p - count, p - 1])
-        else:
-            # scipy has BLAS threads of its own, whose spinning would slow down the caller's next products.
-            lower = np.linalg.cholesky(metric)
-            half = np.linalg.solve(lower, scatter)
-            values, turned = np.linalg.eigh(np.linalg.solve(lower, half.T))
-            values, vectors = values[-count:], np.linalg.solve(lower.T, turned[:, -count:])
-    except linalg.LinAlgError:
-        gap = float(np.sum(factor * factor))
+    u, s, _ = np.linalg.svd(factor, full_matrices=False)
+    gap = float(s @ s)
+    if reg <= np.finfo(float).eps * gap:
         raise ValueError(
             f"reg must not vanish beside the gap of the means, |F|^2 = {gap:.0e}, got reg = {reg:g}; "
             "scale the columns of X or raise reg"
-        ) from None
-    return values[::-1], vectors[:, ::-1]
+        )
+    # B^-1/2 = (I - U D U') / sqrt(reg)
+    shrink = u * (1 - np.sqrt(reg / (reg + s * s)))
+    half = scatter - shrink @ (u.T @ scatter)
+    whole = half - (half @ u) @ shrink.T
+    whole = (whole + whole.T) / (2 * reg)
+    if p > SMALL_PENCIL:
+        values, z = linalg.eigh(whole, subset_by_index=[p - count, p - 1])
+    else:
+        # scipy has BLAS threads of its own, whose spinning would slow down the caller's next products.
+        values, z = np.linalg.eigh(whole)
+    z = z[:, ::-1][:, :count]
+    return values[::-1][:count], (z - shrink @ (u.T @ z)) / np.sqrt(reg)
+
+
+def rank_of(eigenvalues: Array, metric_lengths: Array, lengths: Array, trace: float, n_rows: int) -> int:
+    """How many leading pairs lie above rounding: w |B a| against the rounding of S, whose trace is given."""
+    weak = eigenvalues * metric_lengths <= n_rows * np.finfo(float).eps * trace * lengths
+    return int(np.argmax(weak)) if weak.any() else len(eigenvalues)
 
 
 def finished(
@@ -247,16 +257,21 @@ def finished(
 ) -> Solution:
     """Cut off what lies below rounding, sharpen the rest and measure it; `scatter_times` is S a."""
     rounded = factor.astype(np.float64, copy=False)
-    length = np.linalg.norm(vectors, axis=0)
-    strength = values * np.linalg.norm(metric_times(rounded, reg, vectors), axis=0)
-    weak = strength <= len(vectors) * np.finfo(float).eps * trace * length
-    kept = int(np.argmax(weak)) if weak.any() else len(values)
+    lengths = np.linalg.norm(vectors, axis=0)
+    metric_lengths = np.linalg.norm(metric_times(rounded, reg, vectors), axis=0)
+    kept = rank_of(values, metric_lengths, lengths, trace, len(vectors))
     values, vectors, scatter_times = values[:kept], vectors[:, :kept], scatter_times[:, :kept]
-    # F'S a = w (reg I + F'F) F'a: where |F| is large F'a is tiny, and its rounding rules the residual.
-    shifted = rounded.T @ rounded + reg * np.eye(rounded.shape[1])
-    goal = linalg.solve(shifted, rounded.T @ scatter_times, assume_a="pos") / values
-    vectors = _pinned(factor, vectors, goal)
+    if _needs_care(rounded, reg):
+        # F'S a = w (reg I + F'F) F'a: where |F| is large F'a is tiny, and its rounding rules the residual.
+        shifted = rounded.T @ rounded + reg * np.eye(rounded.shape[1])
+        goal = linalg.solve(shifted, rounded.T @ scatter_times, assume_a="pos") / values
+        vectors = _pinned(factor, vectors, goal)
     return Solution(vectors, values, residuals(scatter_times, factor, reg, values, vectors))
+
+
+def _needs_care(factor: Array, reg: float) -> bool:
+    """Whether rounding a vector moves its residual to where a gate of 1e-8 would see it."""
+    return bool(np.finfo(float).eps * np.sum(factor * factor) > 1e-11 * reg)
 
 
 def _pinned(factor: Array, vectors: Array, goal: Array) -> Array:

@@ -15,13 +15,15 @@ from .. import ops
 from ..arrays import Array, generator
 from ..kernels import Kernel, Linear
 from . import pencil
-from .krylov import solve_krylov
+from .krylov import KrylovSpace
 from .pencil import Solution
 
 __all__ = ["Problem", "Projection", "Rows", "pose"]
 
 DENSE_ROWS = 600  # up to here an n x n eigenproblem is as quick as any other way
-STORED_ROWS = 4000  # up to here K is kept, in float64: 128 MB
+DENSE_MANY = 4000  # and up to here where many components are wanted
+STORED_BYTES = 256 << 20  # up to here K is kept
+BLOCKS = (64, 160)  # least and most columns of a product with K
 
 
 class Rows:
@@ -99,10 +101,10 @@ def pose(
     if isinstance(kernel, Linear) and eigen_solver == "auto":
         return LinearDual(rows, reg)
     n = rows.n
-    small = n <= DENSE_ROWS or (n <= STORED_ROWS and 8 * n_components > n)
+    small = n <= DENSE_ROWS or (n <= DENSE_MANY and 8 * n_components > n)
     if eigen_solver == "dense" or (eigen_solver == "auto" and small):
         return StoredDual(rows, kernel, reg)
-    return KrylovDual(rows, kernel, reg, tol, max_passes, random_state)
+    return KrylovDual(rows, kernel, reg, tol, max_passes, n_components, random_state)
 
 
 class Primal(Problem):
@@ -215,42 +217,88 @@ class KrylovDual(Problem):
     """G = K, met only in products with a few columns. Form (c) in the block Krylov space of K."""
 
     def __init__(
-        self, rows: Rows, kernel: Kernel, reg: float, tol: float | None, max_passes: int, random_state: Any
+        self,
+        rows: Rows,
+        kernel: Kernel,
+        reg: float,
+        tol: float | None,
+        max_passes: int,
+        n_components: int,
+        random_state: Any,
     ) -> None:
         super().__init__(rows, reg)
         self.limit = rows.n - 1
-        stored = rows.n <= STORED_ROWS
-        self.gate = 1e-8 if stored or rows.dtype == np.float64 else 1e-3
-        self._kernel, self._known = kernel, rows.stacked(np.float64 if stored else rows.dtype)
+        self.gate = 1e-8 if rows.dtype == np.float64 else 1e-3
         self._tol, self._max_passes = self.gate if tol is None else tol, max_passes
-        self._rng = generator(random_state)
-        self._matrix: Array | None = None
-        if stored:
-            self._matrix = np.asarray(ops.kernel_matrix(self._known, kernel=kernel))
-            self._matrix *= rows.root[:, None]
-            self._matrix *= rows.root
+        self._known = rows.stacked(rows.dtype)
+        stored = rows.n**2 * self._known.itemsize <= STORED_BYTES
+        self._space = KrylovSpace(
+            (StoredKernel if stored else StreamedKernel)(self._known, kernel, rows.root),
+            rows.root,
+            generator(random_state),
+            block=min(BLOCKS[1], max(BLOCKS[0], -(-2 * n_components // 16) * 16)),
+        )
 
     def solve(self, contrasts: Array, n_components: int) -> tuple[Solution, Array]:
-        solution, factor = solve_krylov(
-            self._product,
-            contrasts,
-            self.rows.root,
-            self.reg,
-            n_components,
-            tol=self._tol,
-            max_passes=self._max_passes,
-            rng=self._rng,
+        solution, factor = self._space.solve(
+            contrasts, self.reg, n_components, tol=self._tol, max_passes=self._max_passes
         )
-        return solution._replace(images=self._product(solution.vectors)), factor
+        return solution, factor
 
     def projection(self, solution: Solution) -> Projection:
-        known = self._known.astype(self.rows.dtype, copy=False)
-        return Projection(self.rows.root[:, None] * solution.vectors, None, known)
+        return Projection(self.rows.root[:, None] * solution.vectors, None, self._known)
 
-    def _product(self, vectors: Array) -> Array:
-        if self._matrix is not None:
-            return np.asarray(self._matrix @ vectors)
-        root = self.rows.root[:, None]
-        weighted = (root * vectors).astype(self._known.dtype)
-        image = ops.kernel_matmul(self._known, None, weighted, kernel=self._kernel)
-        return np.asarray(root * np.asarray(image, dtype=np.float64))
+
+class StoredKernel:
+    """K in memory, in the float type of the rows, weighted by `root` on both sides."""
+
+    def __init__(self, rows: Array, kernel: Kernel, root: Array) -> None:
+        self.n = len(rows)
+        self._matrix = np.asarray(ops.kernel_matrix(rows, kernel=kernel))
+        if (root != 1).any():
+            self._matrix *= root.astype(rows.dtype)[:, None]
+            self._matrix *= root.astype(rows.dtype)
+
+    def product(self, vectors: Array) -> Array:
+        return np.asarray(self._matrix @ vectors)
+
+    def columns(self, indices: Array, weights: Array) -> Array:
+        return np.asarray(self._matrix[indices].T @ self.asarray(weights))
+
+    def block(self, indices: Array) -> Array:
+        return self._matrix[np.ix_(indices, indices)].astype(np.float64)
+
+    def asarray(self, values: Array) -> Array:
+        return values.astype(self._matrix.dtype, copy=False)
+
+    def empty(self, shape: tuple[int, int]) -> Array:
+        return np.empty(shape, self._matrix.dtype)
+
+
+class StreamedKernel:
+    """K evaluated anew in each product, weighted by `root` on both sides."""
+
+    def __init__(self, rows: Array, kernel: Kernel, root: Array) -> None:
+        self.n, self._rows, self._kernel = len(rows), rows, kernel
+        self._root = root.astype(rows.dtype)[:, None]
+
+    def product(self, vectors: Array) -> Array:
+        return self._times(None, self._root * vectors)
+
+    def columns(self, indices: Array, weights: Array) -> Array:
+        return self._times(self._rows[indices], self._root[indices] * self.asarray(weights))
+
+    def block(self, indices: Array) -> Array:
+        rows, root = self._rows[indices], self._root[indices]
+        return np.asarray(
+            root * np.asarray(ops.kernel_matrix(rows, kernel=self._kernel), np.float64) * root.T
+        )
+
+    def asarray(self, values: Array) -> Array:
+        return values.astype(self._rows.dtype, copy=False)
+
+    def empty(self, shape: tuple[int, int]) -> Array:
+        return np.empty(shape, self._rows.dtype)
+
+    def _times(self, others: Array | None, vectors: Array) -> Array:
+        return np.asarray(self._root * ops.kernel_matmul(self._rows, others, vectors, kernel=self._kernel))

@@ -1,0 +1,185 @@
+"""The block Krylov space of K, against the dense pencil: restarts, new contrasts, other array libraries."""
+
+import numpy as np
+import pytest
+from align_toys import shifted_classes
+from isthmus.align import pencil
+from isthmus.align.krylov import KrylovSpace
+from scipy import linalg
+
+N = 120  # rows of each domain
+
+
+class Counted:
+    """A stored K that counts the products; with torch, tall arrays are tensors."""
+
+    def __init__(self, matrix, dtype=np.float64, library=np):
+        self.n, self.library, self.passes = len(matrix), library, 0
+        self.dtype = np.dtype(dtype)
+        self.host = matrix
+        self.matrix = self.asarray(matrix)
+
+    def product(self, vectors):
+        self.passes += 1
+        return self.matrix @ vectors
+
+    def columns(self, indices, weights):
+        return self.asarray(self.host[:, indices] @ weights)
+
+    def block(self, indices):
+        return self.host[np.ix_(indices, indices)]
+
+    def asarray(self, values):
+        host = np.ascontiguousarray(values, self.dtype)
+        return host if self.library is np else self.library.from_numpy(host)
+
+    def empty(self, shape):
+        return self.asarray(np.empty(shape))
+
+
+def rbf(n=N):
+    X, _, X_target, _ = shifted_classes(3.0, 0, n=n)
+    rows = np.concatenate([X, X_target])
+    return np.exp(-0.05 * ((rows[:, None] - rows[None]) ** 2).sum(-1)), rows
+
+
+def contrasts(seed=None, n=N):
+    """E of TCA, or with a seed of classes drawn by it: what JDA asks for next."""
+    overall = pencil.mean_contrast(np.ones(n), np.ones(n))
+    if seed is None:
+        return overall
+    rng = np.random.default_rng(seed)
+    source, target = rng.integers(0, 4, n), rng.integers(0, 3, n)  # one class without target rows
+    columns = [2 * overall[:, 0]]
+    for label in range(4):
+        halves = source == label, target == label
+        columns.append(np.concatenate([halves[0] / halves[0].sum(), halves[1] / -max(halves[1].sum(), 1)]))
+    return np.column_stack(columns)
+
+
+def dense(K, E, reg, k):
+    """Leading pairs of S a = w B a by definition, unit columns, largest entry positive."""
+    S = K @ (K - K.mean(axis=0))
+    F = K @ E / np.sqrt(np.linalg.norm(E @ E.T))
+    w, A = linalg.eigh((S + S.T) / 2, reg * np.eye(len(K)) + F @ F.T)
+    return w[::-1][:k], unit(A[:, ::-1][:, :k])
+
+
+def unit(A):
+    top = A[np.argmax(np.abs(A), axis=0), np.arange(A.shape[1])]
+    return A * np.sign(top) / np.linalg.norm(A, axis=0)
+
+
+def space(operator, **sizes):
+    return KrylovSpace(operator, np.ones(operator.n), np.random.default_rng(0), **sizes)
+
+
+OPTIONS = {"tol": 1e-9, "max_passes": 60}
+SIZES = {
+    "whole": {},
+    "narrow": {"block": 16, "n_landmarks": 20},
+    "restarted": {"block": 8, "max_basis": 10, "n_landmarks": 10},
+}
+
+
+@pytest.mark.parametrize("seed", [None, 1], ids=["means", "classes"])
+@pytest.mark.parametrize("sizes", SIZES.values(), ids=SIZES)
+def test_krylov_solves_the_dense_pencil(sizes, seed):
+    K, _ = rbf()
+    E = contrasts(seed)
+    w, A = dense(K, E, 1.0, 10)
+    solution, F = space(Counted(K), **sizes).solve(E, 1.0, 10, **OPTIONS)
+    np.testing.assert_allclose(solution.eigenvalues, w, rtol=1e-9)
+    np.testing.assert_allclose(unit(solution.vectors), A, atol=1e-7)
+    np.testing.assert_allclose(solution.images, K @ solution.vectors, atol=1e-10 * np.abs(K).sum())
+    np.testing.assert_allclose(F, K @ E / np.sqrt(np.linalg.norm(E @ E.T)), atol=1e-12)
+    right = w * (solution.vectors + F @ (F.T @ solution.vectors))
+    left = K @ (solution.images - solution.images.mean(axis=0))
+    found = np.linalg.norm(left - right, axis=0) / np.linalg.norm(right, axis=0)
+    assert found.max() < 1e-8
+    assert solution.residuals.max() < 1e-8
+
+
+@pytest.mark.parametrize("sizes", SIZES.values(), ids=SIZES)
+def test_new_contrasts_are_solved_in_the_basis_at_hand(sizes):
+    K, _ = rbf()
+    operator = Counted(K)
+    kept = space(operator, **sizes)
+    spent = []
+    for seed in (None, 1, 2, 3):
+        E = contrasts(seed)
+        w, A = dense(K, E, 1.0, 6)
+        before = operator.passes
+        solution, _ = kept.solve(E, 1.0, 6, **OPTIONS)
+        spent.append(operator.passes - before)
+        assert solution.passes == spent[-1]
+        np.testing.assert_allclose(solution.eigenvalues, w, rtol=1e-9)
+        np.testing.assert_allclose(unit(solution.vectors), A, atol=1e-7)
+    cold = Counted(K)
+    space(cold, **sizes).solve(contrasts(3), 1.0, 6, **OPTIONS)
+    assert max(spent[1:]) <= cold.passes
+
+
+def test_a_basis_at_hand_saves_most_of_the_products():
+    K, _ = rbf(300)
+    sizes = {"block": 24, "n_landmarks": 60}
+    operator, cold = Counted(K), Counted(K)
+    kept = space(operator, **sizes)
+    kept.solve(contrasts(1, 300), 1.0, 10, **OPTIONS)
+    before = operator.passes
+    kept.solve(contrasts(2, 300), 1.0, 10, **OPTIONS)
+    space(cold, **sizes).solve(contrasts(2, 300), 1.0, 10, **OPTIONS)
+    assert operator.passes - before <= cold.passes - 3
+
+
+def test_more_components_than_the_block_holds_are_found():
+    K, _ = rbf()
+    w, _ = dense(K, contrasts(), 1.0, 50)
+    solution, _ = space(Counted(K), **SIZES["restarted"]).solve(contrasts(), 1.0, 50, **OPTIONS)
+    assert solution.vectors.shape == (2 * N, 50)
+    np.testing.assert_allclose(solution.eigenvalues, w, rtol=1e-6)
+
+
+def test_a_kernel_of_low_rank_is_exhausted():
+    _, rows = rbf()
+    operator = Counted(rows[:, :3] @ rows[:, :3].T)
+    solution, _ = space(operator).solve(contrasts(), 1.0, 10, **OPTIONS)
+    assert solution.vectors.shape == (2 * N, 3)
+    assert operator.passes <= 4
+    assert solution.residuals.max() < 1e-8
+
+
+def test_an_indefinite_kernel_is_solved_too():
+    _, rows = rbf()
+    K = -np.sqrt(((rows[:, None] - rows[None]) ** 2).sum(-1))
+    w, A = dense(K, contrasts(), 1.0, 6)
+    solution, _ = space(Counted(K)).solve(contrasts(), 1.0, 6, tol=1e-8, max_passes=60)
+    np.testing.assert_allclose(solution.eigenvalues, w, rtol=1e-8)
+    np.testing.assert_allclose(unit(solution.vectors), A, atol=1e-6)
+
+
+def test_float32_products_reach_their_gate():
+    K, _ = rbf(400)
+    _, A = dense(K, contrasts(None, 400), 1.0, 20)
+    operator = Counted(K, np.float32)
+    solution, _ = space(operator).solve(contrasts(None, 400), 1.0, 20, tol=1e-3, max_passes=60)
+    assert solution.vectors.dtype == np.float32
+    assert solution.residuals.max() < 1e-3
+    cosines = np.linalg.svd(np.linalg.qr(A)[0].T @ np.linalg.qr(solution.vectors)[0], compute_uv=False)
+    assert cosines.min() >= 0.999
+
+
+@pytest.mark.parametrize("sizes", [SIZES["whole"], SIZES["restarted"]], ids=["whole", "restarted"])
+def test_tensors_give_what_numpy_gives(sizes):
+    torch = pytest.importorskip("torch")
+    K, _ = rbf()
+    host, tensors = (space(Counted(K, library=library), **sizes) for library in (np, torch))
+    for seed in (None, 1):
+        E = contrasts(seed)
+        expected, F = host.solve(E, 1.0, 6, **OPTIONS)
+        found, F_found = tensors.solve(E, 1.0, 6, **OPTIONS)
+        assert isinstance(found.vectors, torch.Tensor)
+        assert isinstance(found.images, torch.Tensor)
+        np.testing.assert_allclose(found.eigenvalues, expected.eigenvalues, rtol=1e-10)
+        np.testing.assert_allclose(unit(found.vectors.numpy()), unit(expected.vectors), atol=1e-7)
+        np.testing.assert_allclose(F_found.numpy(), F, atol=1e-12)
