@@ -33,6 +33,7 @@ FLOORS = [
         "align.labelled",
         "align.base",
         "align.component_base",
+        "align.component_base",
         "align.nearest",
         "align.augment",
         "align.instance",

@@ -43,6 +43,7 @@ class ComponentAligner(Aligner):
     eigen_solver: str
     tol: float | None
     max_passes: int
+    n_landmarks: int | None = None
     random_state: Any
 
     def _pose(self, domains: Domains, source_weight: Array | None, target_weight: Array | None) -> Problem:
@@ -63,6 +64,7 @@ class ComponentAligner(Aligner):
             tol=None if self.tol is None else float(self.tol),
             max_passes=int(self.max_passes),
             n_components=self._wanted(rows),
+            n_landmarks=None if self.n_landmarks is None else int(self.n_landmarks),
             random_state=self.random_state,
         )
 
@@ -71,7 +73,7 @@ class ComponentAligner(Aligner):
         solution, factor = problem.solve(contrasts, self._wanted(problem.rows))
         if not len(solution.eigenvalues):
             raise ValueError(f"{self._name()} needs rows that vary, got constant X and X_target")
-        root = None if self.kernel_ is None else problem.rows.root
+        root = problem.rows.root if len(solution.vectors) == problem.rows.n else None
         return pencil.rescale(solution, factor, float(self.reg), self.scaling, root), factor
 
     def _keep(self, problem: Problem, solution: pencil.Solution, factor: Array) -> None:
@@ -122,8 +124,10 @@ class ComponentAligner(Aligner):
         return type(self).__name__
 
     def _check_parameters(self) -> None:
-        for name, least in (("n_components", 1), ("max_passes", 2)):
+        for name, least in (("n_components", 1), ("max_passes", 2), ("n_landmarks", 2)):
             value = getattr(self, name)
+            if name == "n_landmarks" and value is None:
+                continue
             if isinstance(value, bool) or not isinstance(value, Integral) or value < least:
                 raise ValueError(f"{name} must be an integer of at least {least}, got {value!r}")
         if self.kernel is not None and not isinstance(self.kernel, Kernel):
@@ -140,5 +144,10 @@ class ComponentAligner(Aligner):
             value = getattr(self, name)
             if value not in choices:
                 raise ValueError(f"{name} must be one of {', '.join(map(repr, choices))}, got {value!r}")
+        if self.n_landmarks is not None and (self.kernel is None or self.eigen_solver != "auto"):
+            raise ValueError(
+                "n_landmarks needs a kernel and eigen_solver='auto', got kernel="
+                f"{self.kernel!r} and eigen_solver={self.eigen_solver!r}"
+            )
         if self.kernel is None and self.eigen_solver == "krylov":
             raise ValueError("eigen_solver='krylov' solves a dual, so it needs a kernel, got kernel=None")

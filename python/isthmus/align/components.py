@@ -27,25 +27,30 @@ class TCA(ComponentAligner):
     reg : float > 0, the ridge lambda
     scaling : "unit" (columns of A have length 1; reproduces the published figures), "metric" (A'BA = I) or
         "white" (A'SA = I: all embedded columns have equal variance)
-    eigen_solver : how a dual is solved. "dense" stores K (n x n), "krylov" multiplies by K once per step,
-        "auto" takes the exact d x d form for the linear kernel, "dense" up to 600 rows, "krylov" beyond,
-        which keeps K up to 4000 rows. The primal has exact small forms of its own.
-    tol : residual at which "krylov" stops; None is 1e-8 for float64 rows or a stored K, 1e-3 for float32 rows
+    eigen_solver : how a dual is solved. "dense" stores K (n x n), "krylov" multiplies by K once per step and
+        keeps K up to 256 MB, "auto" takes the exact d x d form for the linear kernel, "dense" up to 600
+        rows, "krylov" beyond. The primal has exact small forms of its own.
+    tol : residual at which "krylov" stops; None is 1e-8 for float64 rows, 1e-3 for float32 rows
     max_passes : int >= 2, most products with K
-    random_state : int, Generator or None, the start of "krylov"; 0 by default, so that results repeat
+    n_landmarks : None, or how many rows, drawn at random, stand for all (Nystroem): the dual of the kernel
+        K(X, L) K(L, L)^-1 K(L, X), for rows too many to meet in pairs. Exact where n is no larger. Never
+        chosen by itself; a weighted row is drawn like any other.
+    random_state : int, Generator or None, the rows drawn for `n_landmarks` and for the start of "krylov"; 0
+        by default, so that results repeat
 
-    Fitted: `components_` (d, k), or (n, k) for a kernel, rows in the order source, target; `eigenvalues_`
-    (k,), variance over mean gap plus ridge, largest first; `residuals_` (k,), |S a - w B a| / (w |B a|);
-    `kernel_` (numbers only, or None); `n_components_`; `n_passes_` (products with K, 0 if none);
-    `projection_` (d, k), what rows are multiplied by in the primal and for the linear kernel, else None;
-    `X_fit_` (n, d), the rows behind `components_`, for other kernels, else None; `has_target_`. Rows of
-    weight 0 are not among the n.
+    Fitted: `components_` (d, k), or (n, k) for a kernel, rows in the order source, target, or
+    (n_landmarks, k); `eigenvalues_` (k,), variance over mean gap plus ridge, largest first; `residuals_`
+    (k,), |S a - w B a| / (w |B a|); `kernel_` (numbers only, or None); `n_components_`; `n_passes_`
+    (products with K, 0 if none); `projection_` (d, k), what rows are multiplied by in the primal and for the
+    linear kernel, else None; `X_fit_` (n, d), the rows (or landmarks) behind `components_`, for other
+    kernels, else None; `has_target_`. Rows of weight 0 are not among the n.
 
     A residual above 1e-8 (float32 products with K: 1e-3), and above what rounding makes of a large gap of the
     means, is a ConvergenceWarning with its number.
 
     Cost: primal O(n d^2 + d^3), or O(n^2 d + n^3) where n < d; linear kernel O(n d min(n, d)); "dense"
-    O(n^3) time and O(n^2) memory; "krylov" about 10 products of K with 40 columns and O(500 n) memory.
+    O(n^3) time and O(n^2) memory; "krylov" 5 (float32) to 8 (float64) products of K with 64 columns and
+    O(400 n) memory; `n_landmarks` m O(n m (d + m) + m^3) time.
     Source: Pan, Tsang, Kwok, Yang, IEEE Transactions on Neural Networks 22 (2011).
     """
 
@@ -59,6 +64,7 @@ class TCA(ComponentAligner):
         eigen_solver: str = "auto",
         tol: float | None = None,
         max_passes: int = 60,
+        n_landmarks: int | None = None,
         random_state: Any = 0,
     ) -> None:
         self.n_components = n_components
@@ -68,6 +74,7 @@ class TCA(ComponentAligner):
         self.eigen_solver = eigen_solver
         self.tol = tol
         self.max_passes = max_passes
+        self.n_landmarks = n_landmarks
         self.random_state = random_state
 
     def _learn(self, domains: Domains, source_weight: Array | None, target_weight: Array | None) -> None:

@@ -229,7 +229,7 @@ class KrylovSpace:
         right = self._metric_times(ritz, reg) * ritz.values
         with np.errstate(divide="ignore", invalid="ignore"):
             left = np.linalg.norm(self._scatter_times(ritz) - right, axis=0) / np.linalg.norm(right, axis=0)
-        return np.nan_to_num(left, nan=np.inf)
+        return np.asarray(np.nan_to_num(left, nan=np.inf))
 
     def _solution(self, ritz: _Ritz, left: Array, reg: float) -> Solution:
         m, tall, small = len(ritz.y), self._basis.T, self._operator.asarray

@@ -15,6 +15,7 @@ from .. import ops
 from ..arrays import Array, generator
 from ..kernels import Kernel, Linear
 from . import pencil
+from .kernel_rows import StoredKernel, StreamedKernel
 from .krylov import KrylovSpace
 from .pencil import Solution
 
@@ -90,14 +91,18 @@ def pose(
     tol: float | None = None,
     max_passes: int = 60,
     n_components: int = 30,
+    n_landmarks: int | None = None,
     random_state: Any = 0,
 ) -> Problem:
     """The problem of `rows` under `kernel` (numbers only; None is the primal) with the solver for its size.
 
     `n_components` is what `solve` will be asked for: a small dual of many components is solved densely.
+    `n_landmarks` below the number of rows asks for the Nystroem approximation; it is never chosen here.
     """
     if kernel is None:
         return Primal(rows, reg)
+    if n_landmarks is not None and n_landmarks < rows.n:
+        return LandmarkDual(rows, kernel, reg, n_landmarks, random_state)
     if isinstance(kernel, Linear) and eigen_solver == "auto":
         return LinearDual(rows, reg)
     n = rows.n
@@ -249,56 +254,59 @@ class KrylovDual(Problem):
         return Projection(self.rows.root[:, None] * solution.vectors, None, self._known)
 
 
-class StoredKernel:
-    """K in memory, in the float type of the rows, weighted by `root` on both sides."""
+class LandmarkDual(Problem):
+    """The dual of K(X, L) K(L, L)^-1 K(L, X), L some of the rows (Nystroem). Form (b) in its features.
 
-    def __init__(self, rows: Array, kernel: Kernel, root: Array) -> None:
-        self.n = len(rows)
-        self._matrix = np.asarray(ops.kernel_matrix(rows, kernel=kernel))
-        if (root != 1).any():
-            self._matrix *= root.astype(rows.dtype)[:, None]
-            self._matrix *= root.astype(rows.dtype)
+    With Phi = K(X, L) K(L, L)^-1/2 and G = Phi'Phi the dual vectors are Phi G^-1/2 b, b (m, k) of the same
+    length. Neither Phi nor they are formed. O(n m^2 + m^3) time, O(m^2) memory.
+    """
 
-    def product(self, vectors: Array) -> Array:
-        return np.asarray(self._matrix @ vectors)
+    def __init__(self, rows: Rows, kernel: Kernel, reg: float, n_landmarks: int, random_state: Any) -> None:
+        super().__init__(rows, reg)
+        self.limit = min(rows.n - 1, n_landmarks)
+        self._kernel, self._all = kernel, rows.stacked(rows.dtype)
+        drawn = np.sort(generator(random_state).choice(rows.n, n_landmarks, replace=False))
+        self._landmarks = self._all[drawn]
+        wide = self._landmarks.astype(np.float64)
+        values, vectors = np.linalg.eigh(np.asarray(ops.kernel_matrix(wide, kernel=kernel)))
+        # Below this the kernel of the landmarks is noise; the pencil has the square of these numbers.
+        sure = values > 1e-10 * values[-1]
+        self._root = (vectors[:, sure] / np.sqrt(values[sure])) @ vectors[:, sure].T
+        gram, total = np.zeros(self._root.shape), np.zeros(len(values))
+        for block in pencil.row_blocks(rows.n, 8 * n_landmarks):
+            image = np.asarray(ops.kernel_matrix(self._all[block].astype(np.float64), wide, kernel=kernel))
+            features = rows.root[block, None] * (image @ self._root)
+            gram += features.T @ features
+            total += rows.root[block] @ features
+        values, vectors = np.linalg.eigh(gram)
+        sure = values > len(values) * np.finfo(float).eps * values[-1]
+        self._turn, self._scale = vectors[:, sure], values[sure]
+        # Columns of W = Phi R / D are orthonormal, so W'HW is the identity but for the direction of s.
+        root_image = (total @ self._turn / np.sqrt(self._scale))[:, None]
+        spread = np.eye(len(self._scale)) - root_image @ root_image.T / (rows.root @ rows.root)
+        self._scatter = self._scale[:, None] * spread * self._scale
 
-    def columns(self, indices: Array, weights: Array) -> Array:
-        return np.asarray(self._matrix[indices].T @ self.asarray(weights))
+    def solve(self, contrasts: Array, n_components: int) -> tuple[Solution, Array]:
+        norm = np.sqrt(pencil.contrast_norm(contrasts))
+        weighted = (self.rows.root[:, None] * contrasts / norm).astype(self.rows.dtype)
+        image = ops.kernel_matmul(self._landmarks, self._all, weighted, kernel=self._kernel)
+        features = self._root @ np.asarray(image, dtype=np.float64)
+        factor = np.sqrt(self._scale)[:, None] * (self._turn.T @ features)
+        wanted = min(n_components, len(self._scale))
+        values, alpha = pencil.leading(self._scatter, factor, self.reg, wanted)
+        trace = float(np.trace(self._scatter))
+        times = self._turn @ (self._scatter @ alpha)
+        factor = self._turn @ factor
+        return pencil.finished(values, self._turn @ alpha, times, factor, self.reg, trace), factor
 
-    def block(self, indices: Array) -> Array:
-        return self._matrix[np.ix_(indices, indices)].astype(np.float64)
+    def embed(self, solution: Solution) -> Array:
+        weights = self._weights(solution).astype(self.rows.dtype)
+        return np.asarray(ops.kernel_matmul(self._all, self._landmarks, weights, kernel=self._kernel))
 
-    def asarray(self, values: Array) -> Array:
-        return values.astype(self._matrix.dtype, copy=False)
+    def projection(self, solution: Solution) -> Projection:
+        return Projection(self._weights(solution), None, self._landmarks)
 
-    def empty(self, shape: tuple[int, int]) -> Array:
-        return np.empty(shape, self._matrix.dtype)
-
-
-class StreamedKernel:
-    """K evaluated anew in each product, weighted by `root` on both sides."""
-
-    def __init__(self, rows: Array, kernel: Kernel, root: Array) -> None:
-        self.n, self._rows, self._kernel = len(rows), rows, kernel
-        self._root = root.astype(rows.dtype)[:, None]
-
-    def product(self, vectors: Array) -> Array:
-        return self._times(None, self._root * vectors)
-
-    def columns(self, indices: Array, weights: Array) -> Array:
-        return self._times(self._rows[indices], self._root[indices] * self.asarray(weights))
-
-    def block(self, indices: Array) -> Array:
-        rows, root = self._rows[indices], self._root[indices]
-        return np.asarray(
-            root * np.asarray(ops.kernel_matrix(rows, kernel=self._kernel), np.float64) * root.T
-        )
-
-    def asarray(self, values: Array) -> Array:
-        return values.astype(self._rows.dtype, copy=False)
-
-    def empty(self, shape: tuple[int, int]) -> Array:
-        return np.empty(shape, self._rows.dtype)
-
-    def _times(self, others: Array | None, vectors: Array) -> Array:
-        return np.asarray(self._root * ops.kernel_matmul(self._rows, others, vectors, kernel=self._kernel))
+    def _weights(self, solution: Solution) -> Array:
+        """What k(x, L) is multiplied by: K(L, L)^-1/2 G^1/2 b."""
+        turned = np.sqrt(self._scale)[:, None] * (self._turn.T @ solution.vectors)
+        return np.asarray(self._root @ (self._turn @ turned))
