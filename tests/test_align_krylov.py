@@ -26,6 +26,9 @@ class Counted:
     def columns(self, indices, weights):
         return self.asarray(self.host[:, indices] @ weights)
 
+    def rows(self, indices, vectors):
+        return self.matrix[indices] @ vectors
+
     def block(self, indices):
         return self.host[np.ix_(indices, indices)]
 

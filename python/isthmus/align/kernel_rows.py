@@ -27,6 +27,9 @@ class StoredKernel:
     def columns(self, indices: Array, weights: Array) -> Array:
         return np.asarray(self._matrix[indices].T @ self.asarray(weights))
 
+    def rows(self, indices: Array, vectors: Array) -> Array:
+        return np.asarray(self._matrix[indices] @ vectors)
+
     def block(self, indices: Array) -> Array:
         return np.asarray(self._matrix[np.ix_(indices, indices)], np.float64)
 
@@ -45,10 +48,17 @@ class StreamedKernel:
         self._root = root.astype(rows.dtype)[:, None]
 
     def product(self, vectors: Array) -> Array:
-        return self._times(None, self._root * vectors)
+        image = ops.kernel_matmul(self._rows, None, self._root * vectors, kernel=self._kernel)
+        return np.asarray(self._root * image)
 
     def columns(self, indices: Array, weights: Array) -> Array:
-        return self._times(self._rows[indices], self._root[indices] * self.asarray(weights))
+        weighted = self._root[indices] * self.asarray(weights)
+        image = ops.kernel_matmul(self._rows, self._rows[indices], weighted, kernel=self._kernel)
+        return np.asarray(self._root * image)
+
+    def rows(self, indices: Array, vectors: Array) -> Array:
+        image = ops.kernel_matmul(self._rows[indices], self._rows, self._root * vectors, kernel=self._kernel)
+        return np.asarray(self._root[indices] * image)
 
     def block(self, indices: Array) -> Array:
         rows, root = self._rows[indices], self._root[indices]
@@ -64,6 +74,3 @@ class StreamedKernel:
             "a Krylov basis (n_landmarks needs less)", shape, self._rows.dtype, Home("numpy", "cpu")
         )
         return np.empty(shape, self._rows.dtype)
-
-    def _times(self, others: Array | None, vectors: Array) -> Array:
-        return np.asarray(self._root * ops.kernel_matmul(self._rows, others, vectors, kernel=self._kernel))

@@ -11,11 +11,14 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 
 from ..arrays import Array, to_numpy
-from .pencil import Solution, contrast_norm, finished, leading, rank_of
+from .pencil import Solution, contrast_norm, finished, leading, needs_care, rank_of
 
 __all__ = ["KrylovSpace", "Operator"]
 
 PATIENCE = 10  # products with K without halving the residual: rounding allows no more
+MOST_LANDMARKS = 1000  # their eigenvectors cost as much as all that they save
+CHECKED_ROWS = 512  # fewest rows on which residuals are measured
+MARGIN = 1.3  # by which residuals measured on some rows must keep below the tolerance
 
 
 class Operator(Protocol):
@@ -29,6 +32,9 @@ class Operator(Protocol):
     def columns(self, indices: Array, weights: Array) -> Any:
         """K[:, indices] W (n, b) for W on the host."""
 
+    def rows(self, indices: Array, vectors: Any) -> Any:
+        """K[indices] V (rows, b)."""
+
     def block(self, indices: Array) -> Array:
         """K[indices][:, indices], on the host."""
 
@@ -40,7 +46,7 @@ class Operator(Protocol):
 
 
 class _Ritz(NamedTuple):
-    """Ritz values w (k,) and vectors y (m, k) in the basis; their residuals come one product later."""
+    """Ritz values w (k,) and vectors y (m, k) in the basis."""
 
     values: Array
     y: Array
@@ -51,8 +57,11 @@ class KrylovSpace:
 
     S = K H K and F = K E / sqrt(c), so the space of K started from [s, F, leading vectors], s the square
     roots of the row weights, holds whatever a solver of the pencil can reach. K Q = Q+ T is known, Q+ being Q
-    and the block after it, so S, B and the residuals of Q y come from small matrices. New contrasts cost one
-    product and add F to a basis that stays valid.
+    and the block after it, so S and B within the basis are small matrices. New contrasts cost one product and
+    add F to a basis that stays valid.
+
+    Residuals need K once more. They are measured on some rows drawn at random, which tells their length to
+    about ten per cent for a twentieth of a product; of up to `CHECKED_ROWS` rows on all.
 
     Parameters
     ----------
@@ -61,7 +70,7 @@ class KrylovSpace:
     rng : draws the rows whose kernel gives the first vectors
     block : columns of a product with K
     max_basis : columns beyond which the space starts again from its Ritz vectors
-    n_landmarks : how many rows are drawn
+    n_landmarks : how many rows are drawn, unless n / 20 is more
 
     Cost: n (2 block + max_basis) numbers; beside each product n b (8 m + 6 b) multiplications and additions,
     m columns in Q.
@@ -74,10 +83,12 @@ class KrylovSpace:
         rng: np.random.Generator,
         *,
         block: int = 64,
-        max_basis: int = 320,
+        max_basis: int = 512,
         n_landmarks: int = 400,
     ) -> None:
-        self._operator, self._rng, self._n_landmarks = operator, rng, n_landmarks
+        self._operator, self._rng, n = operator, rng, operator.n
+        self._n_landmarks = min(n, max(n_landmarks, min(n // 20, MOST_LANDMARKS)))
+        self._checked = np.sort(rng.choice(n, min(n, max(CHECKED_ROWS, n // 20)), replace=False))
         self._block, self._max_basis = min(operator.n, block), max_basis
         self._root, self._weight = operator.asarray(root[:, None]), float(root @ root)
         self._eps = 2.0 ** -(23 if "float32" in str(self._root.dtype) else 52)
@@ -102,24 +113,21 @@ class KrylovSpace:
         self._max_basis = max(self._max_basis, 3 * (n_components + self._block + q + 1))
         self._reserve(self._max_basis + self._block)
         self._begin(contrasts)
-        passes, best, best_pass, known = 1, np.inf, 1, 1
-        ritz: _Ritz | None = None
+        passes, best, best_pass = 1, np.inf, 1
+        margin = 1.0 if len(self._checked) == self._operator.n else MARGIN
         while True:
-            if ritz is not None:
-                left = self._residuals(ritz, reg)
-                if left.max() < best / 2:
-                    best, best_pass = left.max(), passes
-                complete = len(left) == n_components and left.max() <= tol
-                if complete or passes >= min(max_passes, best_pass + PATIENCE) or not known:
-                    return self._solution(ritz, left, reg)._replace(passes=passes), self._factor
-            if self._size + self._pending + self._block > self._max_basis:
+            if self._size + 2 * self._pending > self._max_basis:
                 self._restart(reg, n_components)
-            if self._size:
-                ritz = self._ritz(reg, n_components)
-            known = self._pending
-            if known:
+            if self._pending:
                 self._advance()
                 passes += 1
+            ritz = self._ritz(reg, n_components)
+            left = self._residuals(ritz, reg)
+            if left.max() < best / 2:
+                best, best_pass = left.max(), passes
+            complete = len(left) == n_components and margin * left.max() <= tol
+            if complete or passes >= min(max_passes, best_pass + PATIENCE) or not self._pending:
+                return self._solution(ritz, left, reg)._replace(passes=passes), self._factor
 
     def _begin(self, contrasts: Array) -> None:
         """F for new contrasts, and a basis that contains it."""
@@ -136,13 +144,14 @@ class KrylovSpace:
         self._locate()
 
     def _leading_vectors(self, count: int) -> Any:
-        """About the `count` leading eigenvectors of K, from the kernel of a few rows (Nystroem)."""
-        n = self._operator.n
-        drawn = np.sort(self._rng.choice(n, min(n, max(self._n_landmarks, count)), replace=False))
+        """About the `count` leading eigenvectors of K: those of K(:, L) K(L, L)^-1 K(L, :) for few rows L."""
+        drawn = np.sort(self._rng.choice(self._operator.n, self._n_landmarks, replace=False))
         values, vectors = np.linalg.eigh(self._operator.block(drawn))
-        order = np.argsort(-np.abs(values))[:count]
-        scale = np.maximum(np.abs(values[order]), 1e-12 * np.abs(values).max() + 1e-300)
-        return self._operator.columns(drawn, vectors[:, order] / scale)
+        order = np.argsort(-np.abs(values))[: 2 * count]
+        scale = np.sqrt(np.maximum(np.abs(values[order]), 1e-10 * np.abs(values).max() + 1e-300))
+        features = self._operator.columns(drawn, vectors[:, order] / scale)
+        turn = np.linalg.eigh(_host(features.T @ features))[1][:, ::-1][:, :count]
+        return features @ self._operator.asarray(turn)
 
     def _advance(self, beside: Any = None) -> Any:
         """K times the block after Q: Q grows by it, what is new becomes the next block.
@@ -212,38 +221,46 @@ class KrylovSpace:
         spread = self._centred(self._t[: m + self._pending, :m])
         return _Ritz(*leading(spread.T @ spread, self._f[:m], reg, min(n_components, m)))
 
-    def _scatter_times(self, ritz: _Ritz) -> Array:
-        """Coordinates of S a, a = Q y with y in the basis before the last product."""
-        images = self._centred(self._t[: self._size, : len(ritz.y)] @ ritz.y)
-        return np.asarray(self._t[: self._size + self._pending, : self._size] @ images)
-
     def _metric_times(self, ritz: _Ritz, reg: float) -> Array:
-        """Coordinates of B a."""
+        """Coordinates of B a, a = Q y."""
         m, f = len(ritz.y), self._f[: self._size + self._pending]
         product = f @ (f[:m].T @ ritz.y)
         product[:m] += reg * ritz.y
         return np.asarray(product)
 
+    def _centred_images(self, ritz: _Ritz) -> Any:
+        """H K a (n, k)."""
+        total, m = self._size + self._pending, self._size
+        coordinates = self._t[:total, :m] @ ritz.y
+        mean = self._s[:total] @ coordinates / self._weight
+        images = self._basis[:total].T @ self._operator.asarray(coordinates)
+        return images - self._root * self._operator.asarray(mean)
+
     def _residuals(self, ritz: _Ritz, reg: float) -> Array:
-        """|S a - w B a| / (w |B a|)."""
-        right = self._metric_times(ritz, reg) * ritz.values
+        """|S a - w B a| / (w |B a|), the numerator from the rows checked."""
+        rows, right = self._checked, self._metric_times(ritz, reg) * ritz.values
+        left = _host(self._operator.rows(rows, self._centred_images(ritz)))
+        left -= _host(self._basis[: len(right)][:, rows].T) @ right
+        lengths = np.linalg.norm(right, axis=0)
         with np.errstate(divide="ignore", invalid="ignore"):
-            left = np.linalg.norm(self._scatter_times(ritz) - right, axis=0) / np.linalg.norm(right, axis=0)
-        return np.asarray(np.nan_to_num(left, nan=np.inf))
+            found = np.linalg.norm(left, axis=0) * np.sqrt(self._operator.n / len(rows)) / lengths
+        return np.asarray(np.nan_to_num(found, nan=np.inf))
 
     def _solution(self, ritz: _Ritz, left: Array, reg: float) -> Solution:
-        m, tall, small = len(ritz.y), self._basis.T, self._operator.asarray
-        trace = float(np.sum(self._centred(self._t[: self._size, :m]) ** 2))
-        images = tall[:, : self._size] @ small(self._t[: self._size, :m] @ ritz.y)
-        vectors = tall[:, :m] @ small(ritz.y)
-        if isinstance(vectors, np.ndarray) and self._eps < 1e-10:
-            scatter_times = tall[:, : self._size + self._pending] @ self._scatter_times(ritz)
-            solution = finished(ritz.values, vectors, scatter_times, self._factor, reg, trace)
-            return solution._replace(images=images[:, : len(solution.eigenvalues)])
+        m, total, small = self._size, self._size + self._pending, self._operator.asarray
+        coordinates = self._t[:total, :m] @ ritz.y
+        trace = float(np.sum(self._centred(self._t[:total, :m]) ** 2))
         metric_lengths = np.linalg.norm(self._metric_times(ritz, reg), axis=0)
         lengths = np.linalg.norm(ritz.y, axis=0)
         kept = rank_of(ritz.values, metric_lengths, lengths, trace, self._operator.n)
-        return Solution(vectors[:, :kept], ritz.values[:kept], left[:kept], images=images[:, :kept])
+        vectors = self._basis[:m].T @ small(ritz.y[:, :kept])
+        images = self._basis[:total].T @ small(coordinates[:, :kept])
+        solution = Solution(vectors, ritz.values[:kept], left[:kept], images=images)
+        if self._eps > 1e-10 or not isinstance(vectors, np.ndarray) or not needs_care(self._factor, reg):
+            return solution
+        scatter_times = self._operator.product(self._centred_images(ritz)[:, :kept])
+        sharp = finished(solution.eigenvalues, vectors, scatter_times, self._factor, reg, trace)
+        return sharp._replace(images=images[:, : len(sharp.eigenvalues)])
 
     def _restart(self, reg: float, n_components: int) -> None:
         """Start again from s, F and the Ritz vectors, whose products with K are known."""

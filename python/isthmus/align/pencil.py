@@ -30,6 +30,7 @@ __all__ = [
     "metric_solve",
     "metric_times",
     "moments",
+    "needs_care",
     "pooled_scatter",
     "rescale",
     "rank_of",
@@ -161,7 +162,7 @@ def metric_solve(factor: Array, reg: float, vectors: Array) -> Array:
 def residuals(scatter_times: Array, factor: Array, reg: float, eigenvalues: Array, vectors: Array) -> Array:
     """|S a - w B a| / (w |B a|) per column, `scatter_times` being S a. |S| would hide the small w."""
     rounded = factor.astype(np.float64, copy=False)
-    inner = _precise_product(factor, vectors) if _needs_care(rounded, reg) else rounded.T @ vectors
+    inner = _precise_product(factor, vectors) if needs_care(rounded, reg) else rounded.T @ vectors
     right = eigenvalues * (reg * vectors + rounded @ inner)
     return np.asarray(np.linalg.norm(scatter_times - right, axis=0) / np.linalg.norm(right, axis=0))
 
@@ -186,7 +187,7 @@ def rescale(
     scale = np.where(top < 0, -1.0, 1.0) / length
     images = None if solution.images is None else solution.images * scale
     scaled = vectors * scale
-    if _needs_care(factor.astype(np.float64, copy=False), reg):
+    if needs_care(factor.astype(np.float64, copy=False), reg):
         scaled = _pinned(factor, scaled, _precise_product(factor, vectors) * scale)
     return solution._replace(vectors=scaled, images=images)
 
@@ -261,7 +262,7 @@ def finished(
     metric_lengths = np.linalg.norm(metric_times(rounded, reg, vectors), axis=0)
     kept = rank_of(values, metric_lengths, lengths, trace, len(vectors))
     values, vectors, scatter_times = values[:kept], vectors[:, :kept], scatter_times[:, :kept]
-    if _needs_care(rounded, reg):
+    if needs_care(rounded, reg):
         # F'S a = w (reg I + F'F) F'a: where |F| is large F'a is tiny, and its rounding rules the residual.
         shifted = rounded.T @ rounded + reg * np.eye(rounded.shape[1])
         goal = linalg.solve(shifted, rounded.T @ scatter_times, assume_a="pos") / values
@@ -269,7 +270,7 @@ def finished(
     return Solution(vectors, values, residuals(scatter_times, factor, reg, values, vectors))
 
 
-def _needs_care(factor: Array, reg: float) -> bool:
+def needs_care(factor: Array, reg: float) -> bool:
     """Whether rounding a vector moves its residual to where a gate of 1e-8 would see it."""
     return bool(np.finfo(float).eps * np.sum(factor * factor) > 1e-11 * reg)
 
