@@ -22,7 +22,8 @@ class StoredKernel:
             self._matrix *= root.astype(rows.dtype)
 
     def product(self, vectors: Array) -> Array:
-        return np.asarray(self._matrix @ vectors)
+        # K is symmetric, and few rows times a large matrix are quicker than a large matrix times few columns.
+        return np.asarray((vectors.T @ self._matrix).T)
 
     def columns(self, indices: Array, weights: Array) -> Array:
         return np.asarray(self._matrix[indices].T @ self.asarray(weights))

@@ -18,6 +18,7 @@ __all__ = ["KrylovSpace", "Operator"]
 PATIENCE = 10  # products with K without halving the residual: rounding allows no more
 MOST_LANDMARKS = 1000  # their eigenvectors cost as much as all that they save
 CHECKED_ROWS = 512  # fewest rows on which residuals are measured
+SPEED = 50  # one product seldom lowers the residual by more
 MARGIN = 1.3  # by which residuals measured on some rows must keep below the tolerance
 
 
@@ -113,7 +114,7 @@ class KrylovSpace:
         self._max_basis = max(self._max_basis, 3 * (n_components + self._block + q + 1))
         self._reserve(self._max_basis + self._block)
         self._begin(contrasts)
-        passes, best, best_pass = 1, np.inf, 1
+        passes, best, best_pass, next_check = 1, np.inf, 1, 1
         margin = 1.0 if len(self._checked) == self._operator.n else MARGIN
         while True:
             if self._size + 2 * self._pending > self._max_basis:
@@ -121,13 +122,17 @@ class KrylovSpace:
             if self._pending:
                 self._advance()
                 passes += 1
+            last = passes >= min(max_passes, best_pass + PATIENCE) or not self._pending
+            if not last and passes < next_check:
+                continue
             ritz = self._ritz(reg, n_components)
             left = self._residuals(ritz, reg)
             if left.max() < best / 2:
-                best, best_pass = left.max(), passes
-            complete = len(left) == n_components and margin * left.max() <= tol
-            if complete or passes >= min(max_passes, best_pass + PATIENCE) or not self._pending:
+                best, best_pass, last = left.max(), passes, passes >= max_passes or not self._pending
+            excess = margin * left.max() / tol
+            if last or (len(left) == n_components and excess <= 1):
                 return self._solution(ritz, left, reg)._replace(passes=passes), self._factor
+            next_check = passes + int(np.log(min(max(excess, 1.0), 1e300)) / np.log(SPEED))
 
     def _begin(self, contrasts: Array) -> None:
         """F for new contrasts, and a basis that contains it."""
