@@ -46,6 +46,8 @@ TABLE = [
     Row(im.TCA(3), grid={"n_components": [2, 3]}),
     Row(im.TCA(3, kernel=im.Linear())),
     Row(im.TCA(3, kernel=im.RBF(2.0)), grid={"reg": [0.1, 1.0]}, close=1e-7),
+    Row(im.TCA(3, kernel=im.RBF(2.0), eigen_solver="krylov"), close=1e-6),
+    Row(im.TCA(3, kernel=im.RBF(2.0), n_landmarks=15), repeats=False, close=1e-7),
     Row(im.FeatureAugmentation(), grid={"intercept": [False, True]}),
     Row(im.FeatureAugmentation(intercept=True)),
     Row(im.EasyTL(), kind="predicts", labels=True, grid={"align": [None, "coral"]}),

@@ -265,7 +265,10 @@ class LandmarkDual(Problem):
         super().__init__(rows, reg)
         self.limit = min(rows.n - 1, n_landmarks)
         self._kernel, self._all = kernel, rows.stacked(rows.dtype)
-        drawn = np.sort(generator(random_state).choice(rows.n, n_landmarks, replace=False))
+        rng = generator(random_state)
+        # Drawn from the rows in the order of one random direction: the order they come in changes nothing.
+        order = np.argsort(self._all @ rng.standard_normal(self._all.shape[1]))
+        drawn = order[rng.choice(rows.n, n_landmarks, replace=False)]
         self._landmarks = self._all[drawn]
         wide = self._landmarks.astype(np.float64)
         values, vectors = np.linalg.eigh(np.asarray(ops.kernel_matrix(wide, kernel=kernel)))
