@@ -175,23 +175,27 @@ class LinearDual(Problem):
         self._scatter = spread.T @ spread
 
     def solve(self, contrasts: Array, n_components: int) -> tuple[Solution, Array]:
-        rows, root, w = self._rows, self.rows.root, self._w
-        root_c = np.sqrt(pencil.contrast_norm(contrasts))
-        small_factor = self._scale[:, None] * (w.T @ contrasts) / root_c
-        wanted = min(n_components, len(self._scale))
-        values, alpha = pencil.leading(self._scatter, small_factor, self.reg, wanted)
-        vectors = w @ alpha
-        # In extended precision: |F|^2 / reg magnifies what rounding F does to F'a.
-        wide = contrasts.astype(np.longdouble) / root_c
+        w, scale = self._w, self._scale[:, None]
+        small_factor = scale * (w.T @ contrasts) / np.sqrt(pencil.contrast_norm(contrasts))
+        wanted = min(n_components, len(scale))
+        small = pencil.solve_metric(self._scatter, small_factor, self.reg, wanted)
+        vectors, images = w @ small.vectors, w @ (scale * small.vectors)
+        if not pencil.needs_care(small_factor, self.reg):
+            # W has orthonormal columns: lengths, residuals included, are those of the small problem.
+            return small._replace(vectors=vectors, images=images), w @ small_factor
+        factor = self._precise_factor(contrasts)
+        scatter_times = self._rows @ (self._rows.T @ pencil.centred(images, self.rows.root))
+        trace = float(np.trace(self._scatter))
+        solution = pencil.finished(small.eigenvalues, vectors, scatter_times, factor, self.reg, trace)
+        return solution._replace(images=images[:, : len(solution.eigenvalues)]), factor
+
+    def _precise_factor(self, contrasts: Array) -> Array:
+        """F in extended precision: |F|^2 / reg magnifies what rounding F does to F'a."""
+        rows, wide = self._rows, contrasts.astype(np.longdouble) / np.sqrt(pencil.contrast_norm(contrasts))
         blocks = pencil.row_blocks(len(rows), 2 * rows[0].nbytes)
         start = np.zeros((rows.shape[1], contrasts.shape[1]), np.longdouble)
         inner = sum((rows[block].T @ wide[block] for block in blocks), start)
-        factor = np.concatenate([rows[block] @ inner for block in blocks])
-        images = rows @ (rows.T @ vectors)
-        scatter_times = rows @ (rows.T @ pencil.centred(images, root))
-        trace = float(np.trace(self._scatter))
-        solution = pencil.finished(values, vectors, scatter_times, factor, self.reg, trace)
-        return solution._replace(images=images[:, : len(solution.eigenvalues)]), factor
+        return np.concatenate([rows[block] @ inner for block in blocks])
 
     def projection(self, solution: Solution) -> Projection:
         components = self.rows.root[:, None] * solution.vectors
