@@ -43,7 +43,6 @@ MODELS = [
     im.MLPSourceRegressor(**NETWORK),
     *(row.estimator for row in TABLE),
     im.TCA(n_components=3, kernel=im.RBF(bandwidth=[1.0, 2.0]) + 0.5 * im.Linear()),
-    im.TCA(n_components=3, kernel=im.RBF(bandwidth=2.0), n_landmarks=12),
     im.RandomFourierFeatures(8, kernel=im.RBF([1.0, 2.0]) + im.Matern(), random_state=0),
     im.RandomFourierFeatures(130, sampling="structured", random_state=0),
     im.NystroemFeatures(7, random_state=0),

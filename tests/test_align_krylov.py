@@ -172,6 +172,17 @@ def test_float32_products_reach_their_gate():
     assert cosines.min() >= 0.999
 
 
+@pytest.mark.parametrize("max_passes", [2, 3, 4])
+def test_residuals_measured_on_some_rows_are_those_of_all_rows(max_passes):
+    K, _ = rbf(500)
+    E = contrasts(2, 500)
+    found, F = space(Counted(K), block=24).solve(E, 1.0, 10, tol=1e-12, max_passes=max_passes)
+    right = found.eigenvalues * (found.vectors + F @ (F.T @ found.vectors))
+    left = K @ (found.images - found.images.mean(axis=0)) - right
+    exact = np.linalg.norm(left, axis=0) / np.linalg.norm(right, axis=0)
+    np.testing.assert_allclose(found.residuals, exact, rtol=0.3)
+
+
 @pytest.mark.parametrize("sizes", [SIZES["whole"], SIZES["restarted"]], ids=["whole", "restarted"])
 def test_tensors_give_what_numpy_gives(sizes):
     torch = pytest.importorskip("torch")

@@ -45,12 +45,14 @@ class TCA(ComponentAligner):
     linear kernel, else None; `X_fit_` (n, d), the rows (or landmarks) behind `components_`, for other
     kernels, else None; `has_target_`. Rows of weight 0 are not among the n.
 
+    The residuals of "krylov" beyond 512 rows are measured on a twentieth of the rows, at least 512.
+
     A residual above 1e-8 (float32 products with K: 1e-3), and above what rounding makes of a large gap of the
     means, is a ConvergenceWarning with its number.
 
     Cost: primal O(n d^2 + d^3), or O(n^2 d + n^3) where n < d; linear kernel O(n d min(n, d)); "dense"
-    O(n^3) time and O(n^2) memory; "krylov" 5 (float32) to 8 (float64) products of K with 64 columns and
-    O(400 n) memory; `n_landmarks` m O(n m (d + m) + m^3) time.
+    O(n^3) time and O(n^2) memory; "krylov" about 4 (float32) or 7 (float64) products of K with 64
+    columns and O(600 n) memory; `n_landmarks` m O(n m (d + m) + m^3) time.
     Source: Pan, Tsang, Kwok, Yang, IEEE Transactions on Neural Networks 22 (2011).
     """
 
