@@ -264,8 +264,9 @@ def finished(
     values, vectors, scatter_times = values[:kept], vectors[:, :kept], scatter_times[:, :kept]
     if needs_care(rounded, reg):
         # F'S a = w (reg I + F'F) F'a: where |F| is large F'a is tiny, and its rounding rules the residual.
-        shifted = rounded.T @ rounded + reg * np.eye(rounded.shape[1])
-        goal = linalg.solve(shifted, rounded.T @ scatter_times, assume_a="pos") / values
+        _, size, turn = np.linalg.svd(rounded, full_matrices=False)
+        inner = turn @ (rounded.T @ scatter_times)
+        goal = turn.T @ (inner / (size[:, None] ** 2 + reg)) / values
         vectors = _pinned(factor, vectors, goal)
     return Solution(vectors, values, residuals(scatter_times, factor, reg, values, vectors))
 
@@ -277,16 +278,20 @@ def needs_care(factor: Array, reg: float) -> bool:
 
 def _pinned(factor: Array, vectors: Array, goal: Array) -> Array:
     """`vectors` (p, k) moved by rounding errors so that F'V is `goal` (q, k)."""
+    _, size, turn = np.linalg.svd(factor.astype(np.float64, copy=False), full_matrices=False)
+    # Columns of F may depend on each other: what is left of them is rounding, and nothing to aim at.
+    kept = size > 1e-6 * size[0]
+    size, turn = size[kept], turn[kept].T
+    factor, goal = factor @ turn, turn.T @ goal
     rounded = factor.astype(np.float64, copy=False)
-    inverse = linalg.pinvh(rounded.T @ rounded)
-    vectors = vectors + rounded @ (inverse @ (goal - _precise_product(factor, vectors)))
+    vectors = vectors + rounded @ ((goal - _precise_product(factor, vectors)) / size[:, None] ** 2)
     # Rounding all entries leaves eps |F| |a|. Entries near zero round finer, so a few take what is missing.
     missing = goal - _precise_product(factor, vectors)
     weight = np.linalg.norm(rounded, axis=1)
     heavy = np.flatnonzero(weight >= np.median(weight))
     for column, rest in zip(vectors.T, missing.T, strict=True):
         few = heavy[np.argsort(np.abs(column[heavy]))[: 4 * rounded.shape[1]]]
-        column[few] += linalg.lstsq(rounded[few].T, rest)[0]
+        column[few] += linalg.lstsq(rounded[few].T, rest, cond=1e-6)[0]
     return vectors
 
 
