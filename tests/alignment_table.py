@@ -69,6 +69,14 @@ TABLE = [
     Row(im.RuLSIF(alpha=0), kind="weighs"),
     Row(im.DensityRatioWeights(), kind="weighs", grid={"bound": [2.0, None]}, close=1e-4),
     Row(im.NearestNeighbourWeights(), kind="weighs", grid={"smoothing": [0.5, 1.0]}),
+    Row(im.JDA(3), labels=True, grid={"n_iter": [1, 4], "normalize": ["both", None]}),
+    Row(im.JDA(3, kernel=im.Linear(), classifier=LogisticRegression()), labels=True),
+    Row(im.JDA(3, kernel=im.RBF(1.0), normalize="input"), labels=True, known=True, close=1e-7),
+    Row(im.BDA(3), labels=True, grid={"mu": [0.3, "estimate"], "weighted": [False, "paper"]}),
+    Row(im.BDA(3, weighted="released", scaling="metric"), labels=True, known=True),
+    Row(im.MEDA(), kind="predicts", labels=True, grid={"reg": [1.0, 10.0], "n_components": [2, None]}),
+    Row(im.MEDA(kernel=im.RBF() + im.Linear()), kind="predicts", labels=True, known=True),
+    Row(im.MEDA(n_landmarks=20), kind="predicts", labels=True),
 ]
 if find_spec("ot"):
     TABLE += [

@@ -24,6 +24,8 @@ FLOORS = [
         "align.pencil",
         "align.shrinkage",
         "align.geodesic",
+        "align.contrasts",
+        "align.neighbours",
         "align.box",
         "align.box_qp",
         "align.ratio",
@@ -32,6 +34,7 @@ FLOORS = [
         "align.problem",
         "align.domains",
         "align.labelled",
+        "align.known_classes",
         "align.base",
         "align.component_base",
         "align.nearest",
@@ -43,6 +46,8 @@ FLOORS = [
         "align.subspace",
         "align.transport",
         "align.components",
+        "align.adaptation",
+        "align.classify",
         "align.reweight",
         "align.density",
         "align.membership",
@@ -56,6 +61,7 @@ FLOORS = [
 ]
 ALIGN_FAMILIES = (
     *("moments", "scaling", "subspace", "transport", "components"),
+    *("adaptation", "classify"),
     *("reweight", "density", "membership"),
     *("nearest", "augment", "instance", "biased"),
 )

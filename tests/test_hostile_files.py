@@ -246,6 +246,29 @@ def test_a_mean_that_is_a_column_is_not_broadcast_against_the_rows(tmp_path):
         im.load(path)
 
 
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (set_tensor("MEDA.dual_coef_", lambda a: a[:, :-1]), "a column for each of classes_"),
+        (set_tensor("MEDA.dual_coef_", lambda a: a[0]), "a column for each of classes_"),
+        (set_tensor("MEDA.classes_", lambda a: a[:-1]), "a column for each of classes_"),
+        (lambda m, t, d: (m["fitted"].pop("classes_"), t.pop("MEDA.classes_")), "a column for each"),
+        (set_tensor("MEDA.dual_coef_", lambda a: a[:-1]), "do not make a model"),
+        (set_tensor("MEDA.X_fit_", lambda a: a[:, :-1]), "do not make a model"),
+        (set_tensor("MEDA.projection_", lambda a: a[:-1]), "do not make a model"),
+        (set_tensor("MEDA.X_fit_", lambda a: a[None]), "X_fit_ must have at most 2 axes"),
+        (lambda m, t, d: m["fitted"].pop("kernel_"), "do not make a model"),
+    ],
+    ids=range(9),
+)
+def test_a_target_classifier_that_cannot_predict_a_row_is_refused(tmp_path, change, message):
+    path = tmp_path / "meda"
+    im.save(model_of(im.MEDA()), path)
+    rewrite(path, change)
+    with pytest.raises(im.ModelFileError, match=message):
+        im.load(path)
+
+
 @pytest.mark.parametrize("count", [10**12, -1, "7"])
 def test_a_small_file_cannot_ask_for_any_number_of_feature_names(tmp_path, count):
     path = tmp_path / "nystroem"

@@ -64,8 +64,9 @@ MOST_AXES = {
     **dict.fromkeys(("domain_means_", "domain_scales_"), 2),
     **{"map_": 3, "mean_source_": 2},  # one for each of several sources
     **dict.fromkeys(("estimator_weights_", "prices_", "shared_coef_", "shared_intercept_"), 1),
-    **dict.fromkeys(("weights_", "coefficients_", "class_weights_"), 1),
+    **dict.fromkeys(("weights_", "coefficients_", "class_weights_", "mu_"), 1),
     "means_": 2,
+    "dual_coef_": 2,
 }
 NAMES = "feature_names_in_"
 _FITTED = re.compile(r"[a-zA-Z][a-zA-Z0-9_]*_|_n_features_out")
@@ -392,6 +393,10 @@ def _check_shapes(model: Any) -> None:
         return
     elif isinstance(model, LINEAR) and hasattr(model, "coef_"):
         width = len(model.coef_)
+    elif isinstance(model, align.MEDA) and hasattr(model, "dual_coef_"):
+        if np.shape(model.dual_coef_)[1:] != np.shape(getattr(model, "classes_", ())):
+            raise ModelFileError("dual_coef_ must have a column for each of classes_")
+        return
     else:
         return
     n_classes = len(model.classes_) if hasattr(model, "classes_") else 1

@@ -1,7 +1,9 @@
 """Alignment of two domains: scikit-learn estimators with one `fit` for both, one family a file."""
 
+from .adaptation import BDA, JDA
 from .augment import AugmentedRidge, FeatureAugmentation
 from .biased import RegularizedTransferClassifier, RegularizedTransferRegressor
+from .classify import MEDA
 from .components import TCA
 from .density import KLIEP, RuLSIF
 from .instance import TrAdaBoostClassifier, TrAdaBoostRegressor
@@ -15,10 +17,13 @@ from .subspace import GFK, SubspaceAlignment
 from .transport import OptimalTransport
 
 __all__ = [
+    "BDA",
     "CORAL",
     "GFK",
+    "JDA",
     "KLIEP",
     "KMM",
+    "MEDA",
     "TCA",
     "AugmentedRidge",
     "DensityRatioWeights",
