@@ -77,6 +77,19 @@ TABLE = [
     Row(im.MEDA(), kind="predicts", labels=True, grid={"reg": [1.0, 10.0], "n_components": [2, None]}),
     Row(im.MEDA(kernel=im.RBF() + im.Linear()), kind="predicts", labels=True, known=True),
     Row(im.MEDA(n_landmarks=20), kind="predicts", labels=True),
+    Row(im.TJM(3), grid={"n_components": [2, 3]}, close=1e-7),
+    Row(
+        im.TJM(3, kernel=im.RBF(1.0), class_columns=True, eigen_solver="krylov"),
+        labels=True,
+        known=True,
+        close=1e-6,
+    ),
+    Row(im.JGSA(3), grid={"beta": [0.01, 0.1]}, labels=True, close=1e-7),
+    Row(im.JGSA(3, kernel=im.RBF(1.0)), labels=True, known=True, close=1e-6),
+    Row(im.SemiSupervisedTCA(3), grid={"gamma": [0.1, 0.5]}, labels=True, close=1e-7),
+    Row(im.SemiSupervisedTCA(3, kernel=im.RBF(2.0)), labels=True, known=True, close=1e-7),
+    Row(im.MIDA(3), grid={"mu": [1.0, 10.0]}, labels=True, close=1e-7),
+    Row(im.MIDA(3, kernel=im.RBF(2.0), eigen_solver="krylov"), labels=True, known=True, close=1e-6),
 ]
 if find_spec("ot"):
     TABLE += [

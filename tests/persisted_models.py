@@ -43,6 +43,8 @@ MODELS = [
     im.MLPSourceRegressor(**NETWORK),
     *(row.estimator for row in TABLE),
     im.TCA(n_components=3, kernel=im.RBF(bandwidth=[1.0, 2.0]) + 0.5 * im.Linear()),
+    im.JGSA(3, kernel=im.Laplacian(), n_landmarks=20),
+    im.MIDA(3, kernel=im.RBF(), augment=None),
     im.RandomFourierFeatures(8, kernel=im.RBF([1.0, 2.0]) + im.Matern(), random_state=0),
     im.RandomFourierFeatures(130, sampling="structured", random_state=0),
     im.NystroemFeatures(7, random_state=0),

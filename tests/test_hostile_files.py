@@ -269,6 +269,28 @@ def test_a_target_classifier_that_cannot_predict_a_row_is_refused(tmp_path, chan
         im.load(path)
 
 
+@pytest.mark.parametrize(
+    ("model", "change"),
+    [
+        (im.JGSA(3), set_tensor("JGSA.projection_source_", lambda a: a[:-1])),
+        (im.JGSA(3), set_tensor("JGSA.projection_target_", lambda a: a[:-1])),
+        (im.JGSA(3, kernel=im.RBF()), set_tensor("JGSA.components_source_", lambda a: a[:-1])),
+        (im.JGSA(3, kernel=im.RBF()), set_tensor("JGSA.X_fit_", lambda a: a[:, :-1])),
+        (im.MIDA(3), set_tensor("MIDA.domains_", lambda a: a[:-1])),
+        (im.MIDA(3), set_tensor("MIDA.domains_", lambda a: a[:, None])),
+        (im.MIDA(3), set_tensor("MIDA.projection_", lambda a: a[:-2])),
+        (im.TJM(3, kernel=im.RBF()), lambda m, t, d: m["fitted"].pop("kernel_")),
+        (im.SemiSupervisedTCA(3), lambda m, t, d: m["fitted"].update(projection_=None)),
+    ],
+    ids=range(9),
+)
+def test_components_that_do_not_fit_the_rows_are_refused(tmp_path, model, change):
+    im.save(model_of(model), tmp_path / "model")
+    rewrite(tmp_path / "model", change)
+    with pytest.raises(im.ModelFileError):
+        im.load(tmp_path / "model")
+
+
 @pytest.mark.parametrize("count", [10**12, -1, "7"])
 def test_a_small_file_cannot_ask_for_any_number_of_feature_names(tmp_path, count):
     path = tmp_path / "nystroem"

@@ -60,6 +60,7 @@ MOST_AXES = {
     **dict.fromkeys(("mean_target_", "scales_", "spread_source_", "shrinkage_", "domains_"), 1),
     **dict.fromkeys(("frequencies_", "signs_", "landmarks_", "normalization_", "centres_"), 2),
     **dict.fromkeys(("coef_", "components_", "directions_", "projection_", "X_fit_", "images_"), 2),
+    **dict.fromkeys(("components_source_", "components_target_"), 2),
     **dict.fromkeys(("projection_source_", "projection_target_"), 2),
     **dict.fromkeys(("domain_means_", "domain_scales_"), 2),
     **{"map_": 3, "mean_source_": 2},  # one for each of several sources

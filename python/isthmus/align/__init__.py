@@ -6,7 +6,9 @@ from .biased import RegularizedTransferClassifier, RegularizedTransferRegressor
 from .classify import MEDA
 from .components import TCA
 from .density import KLIEP, RuLSIF
+from .dependence import MIDA, SemiSupervisedTCA
 from .instance import TrAdaBoostClassifier, TrAdaBoostRegressor
+from .joint import JGSA, TJM
 from .membership import DensityRatioWeights, NearestNeighbourWeights
 from .moments import CORAL, LinearOT, MeanDiscrepancy
 from .nearest import EasyTL
@@ -17,6 +19,10 @@ from .subspace import GFK, SubspaceAlignment
 from .transport import OptimalTransport
 
 __all__ = [
+    "JGSA",
+    "MIDA",
+    "TJM",
+    "SemiSupervisedTCA",
     "BDA",
     "CORAL",
     "GFK",

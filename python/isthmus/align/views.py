@@ -1,0 +1,106 @@
+"""Pure mathematics: the rows of both domains as a method sees them, reduced to as few columns as exact.
+
+G' (n, p) holds one row's view a row: x itself (primal), k(x, X) (dual) or Nystroem features. Every problem
+here takes G only in forms like G A G' with a multiple of the identity beside it, so where the rows of G' span
+fewer than p directions it is solved in these, with vectors of the same length.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from .. import ops
+from ..arrays import Array
+from ..features import NystroemFeatures
+from ..kernels import Kernel, Linear
+from .problem import Projection, Rows
+
+__all__ = ["DENSE_ROWS", "LANDMARKS", "View", "embed", "look"]
+
+DENSE_ROWS = 2000  # up to here a kernel matrix is stored and solved whole
+LANDMARKS = 1000  # of the Nystroem features beyond
+
+
+class View:
+    """G' of all rows, source first, each times the square root of its weight.
+
+    `seen` (n, p) float64; the problem's vectors are `lift` (p', p) times those of `seen`, the same for None.
+    """
+
+    def __init__(
+        self, rows: Rows, seen: Array, lift: Array | None, *, dual: bool = False, known: Array | None = None
+    ) -> None:
+        self.rows, self.seen = rows, seen
+        self._lift, self._dual, self._known = lift, dual, known
+
+    def projection(self, vectors: Array) -> Projection:
+        """What embeds new rows for `vectors` (p, k) of the reduced problem."""
+        lifted = vectors if self._lift is None else self._lift @ vectors
+        # The coefficient of a weighted row is that of all its repetitions together.
+        components = self.rows.root[:, None] * lifted if self._dual else lifted
+        if self._known is not None:
+            return Projection(components, None, self._known)
+        matrix = self.rows.stacked(np.float64).T @ components if self._dual else components
+        return Projection(components, matrix, None)
+
+    def embedded(self, vectors: Array) -> Array:
+        """The rows of `fit` embedded (n, k), source first."""
+        return np.asarray((self.seen @ vectors) / self.rows.root[:, None])
+
+    def signs_of(self, vectors: Array) -> Array:
+        """Entries by which signs are chosen: those of one row, not of all its repetitions."""
+        lifted = vectors if self._lift is None else self._lift @ vectors
+        return np.asarray(lifted / self.rows.root[:, None] if self._dual else lifted)
+
+
+def look(
+    rows: Rows,
+    kernel: Kernel | None,
+    *,
+    n_landmarks: int | None = None,
+    random_state: Any = 0,
+    stored_rows: int = DENSE_ROWS,
+) -> View:
+    """The view of `rows` under `kernel` (numbers only; None is the primal).
+
+    The linear kernel is reduced exactly to the rank of the rows, and so is the primal where n < d. Other
+    kernels are stored, n x n, up to `stored_rows` rows; beyond, or with `n_landmarks`, the rows are seen
+    through Nystroem features of `n_landmarks` (`LANDMARKS`) of them drawn by `random_state`.
+
+    Cost: O(n d min(n, d)); stored O(n^2 d) time and O(n^2) memory; Nystroem O(n m (d + m)).
+    """
+    if kernel is None or isinstance(kernel, Linear):
+        weighted = rows.root[:, None] * rows.stacked(np.float64)
+        n, d = weighted.shape
+        if kernel is None and n >= d:
+            return View(rows, weighted, None)
+        w, singular, directions = np.linalg.svd(weighted, full_matrices=False)
+        rank = max(1, int(np.sum(singular > singular[0] * np.finfo(float).eps * max(n, d))))
+        w, singular = w[:, :rank], singular[:rank]
+        if kernel is None:
+            return View(rows, w * singular, directions[:rank].T)
+        return View(rows, w * singular**2, w, dual=True)
+    if n_landmarks is None and rows.n <= stored_rows:
+        matrix = np.asarray(ops.kernel_matrix(rows.stacked(np.float64), kernel=kernel))
+        return View(
+            rows, rows.root[:, None] * matrix * rows.root, None, dual=True, known=rows.stacked(rows.dtype)
+        )
+    stacked = rows.stacked(rows.dtype)
+    features = NystroemFeatures(
+        min(n_landmarks or LANDMARKS, rows.n), kernel=kernel, random_state=random_state
+    ).fit(stacked)
+    seen = rows.root[:, None] * np.asarray(features.transform(stacked), dtype=np.float64)
+    return View(rows, seen, features.normalization_, known=features.landmarks_)
+
+
+def embed(rows: Array, kernel: Kernel | None, projection: Projection) -> Array:
+    """Rows (m, d) embedded (m, k), in their own float type."""
+    if projection.matrix is not None:
+        return np.asarray(rows @ projection.matrix.astype(rows.dtype))
+    assert kernel is not None and projection.known is not None
+    known, weights = (
+        part.astype(rows.dtype, copy=False) for part in (projection.known, projection.components)
+    )
+    return np.asarray(ops.kernel_matmul(rows, known, weights, kernel=kernel))
