@@ -56,6 +56,25 @@ def test_labels_solve_the_program_where_a_class_wins_no_row(seed):
     assert (model.prices_[np.bincount(model.labels_) > 1] == 0).all() and (model.prices_ >= 0).all()
 
 
+@pytest.mark.parametrize("unit", [1e-9, 1e-7, 1e6])
+def test_the_unit_of_the_rows_does_not_matter_to_the_program(unit):
+    """The tolerances of a solver are absolute: small distances must not fall below them."""
+    solved = 0
+    for seed in range(8):
+        X, y, X_target = problem(seed, n_classes=3 + seed % 3, n_target=5 + seed)
+        model, scaled = (im.EasyTL(align=None).fit(s * X, y, s * X_target) for s in (1, unit))
+        solved += model.prices_.max() > 0
+        np.testing.assert_array_equal(scaled.labels_, model.labels_)
+        np.testing.assert_array_equal(scaled.predict(unit * X_target), model.labels_)
+    assert solved >= 5
+
+
+def test_equal_rows_in_both_domains_get_every_class():
+    model = im.EasyTL(align=None).fit(np.ones((6, 2)), np.arange(6) % 3, np.ones((4, 2)))
+    assert set(model.labels_) == {0, 1, 2}
+    np.testing.assert_array_equal(model.prices_, 0)
+
+
 def test_the_toys_of_the_program_leave_classes_empty():
     empty = 0
     for seed in range(20):
@@ -145,6 +164,7 @@ def test_the_order_of_the_rows_does_not_matter():
     [
         ("corral", ValueError, "align must be None, 'coral' or an aligner"),
         (im.RBF(), ValueError, "align must"),
+        (np.ones(2), ValueError, "align must"),
     ],
 )
 def test_another_alignment_is_refused(align, error, message):

@@ -54,7 +54,7 @@ class EasyTL(ClassifierMixin, TargetPredictor):  # type: ignore[misc]
 
     def _learn(self, domains: Domains, source_weight: Array | None, target_weight: Array | None) -> None:
         align: Any = self.align
-        if not (align is None or align == "coral" or isinstance(align, Aligner)):
+        if not (align is None or isinstance(align, Aligner) or (isinstance(align, str) and align == "coral")):
             raise ValueError(f"align must be None, 'coral' or an aligner such as CORAL(), got {align!r}")
         if isinstance(align, Reweighter):
             raise TypeError(f"align must move rows, {type(align).__name__} weighs them")
@@ -155,27 +155,31 @@ def _program(distances: Array, weight: Array) -> tuple[Array, Array]:
     free = np.arange(n) if (weight != 1).any() else _candidates(distances, nearest, n_classes)
     stay = np.delete(np.arange(n), free)
     needed = np.maximum(1 - np.bincount(nearest[stay], minlength=n_classes), 0)
-    costs = weight[free, None] * distances[free]
+    # The solver's tolerances are absolute, so costs are differences in a unit of their size.
+    losses = distances - distances.min(axis=1, keepdims=True)
+    largest = losses.max(axis=0)
+    unit = float(largest[largest > 0].min()) if largest.any() else 1.0
+    losses /= unit
+    costs = losses[free]
     at = np.arange(costs.size)
     row, column = np.divmod(at, n_classes)
     found = linprog(
         costs.ravel(),
-        A_ub=sparse.csr_array((-weight[free][row], (column, at)), shape=(n_classes, costs.size)),
+        A_ub=sparse.csr_array((-np.ones(costs.size), (column, at)), shape=(n_classes, costs.size)),
         b_ub=-needed,
         A_eq=sparse.csr_array((np.ones(costs.size), (row, at)), shape=(len(free), costs.size)),
-        b_eq=np.ones(len(free)),
-        bounds=(0, 1),
+        b_eq=weight[free],
         method="highs-ds",
     )
     if not found.success:
         raise RuntimeError(f"the linear program of EasyTL was not solved: {found.message}")
-    shares = found.x.reshape(costs.shape)
+    shares = found.x.reshape(costs.shape) / weight[free, None]
     label = nearest.copy()
     label[free] = shares.argmax(axis=1)
     if shares.max(axis=1).min() < 1 - 1e-6:  # a row of larger weight is divided: it lies equally near to both
-        return label, -np.asarray(found.ineqlin.marginals)
+        return label, -unit * np.asarray(found.ineqlin.marginals)
     won = np.bincount(label, weights=weight, minlength=n_classes)
-    return label, _prices(distances, label, won <= 1 + 1e-9)
+    return label, unit * _prices(losses, label, won <= 1 + 1e-9)
 
 
 def _candidates(distances: Array, nearest: Array, n_classes: int) -> Array:
