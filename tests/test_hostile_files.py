@@ -14,6 +14,7 @@ from isthmus import model_file
 from persisted_models import NETWORK, model_of
 from safetensors.numpy import save as to_safetensors
 from sklearn.decomposition import PCA
+from sklearn.linear_model import LogisticRegression
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.preprocessing import StandardScaler
 
@@ -112,7 +113,7 @@ def rewrite(path, change):
     for name, entry in header.items():
         if name != "__metadata__":
             first, last = entry["data_offsets"]
-            dtype = {"F64": "<f8", "I64": "<i8"}[entry["dtype"]]
+            dtype = {"F64": "<f8", "I64": "<i8", "I32": "<i4"}[entry["dtype"]]
             tensors[name] = np.frombuffer(content[first:last], dtype=dtype).reshape(entry["shape"]).copy()
     change(document["model"]["estimator"], tensors, document)
     tensors = {name: np.ascontiguousarray(array) for name, array in tensors.items()}
@@ -206,6 +207,9 @@ def test_an_aligner_that_cannot_transform_a_row_is_refused(tmp_path, change, mes
         (im.CORAL(), set_tensor("CORAL.spread_source_", lambda a: a[:1]), "do not make a model"),
         (im.CORAL(), set_tensor("CORAL.domains_", lambda a: a + 0.5), "do not make a model"),
         (im.CORAL(), set_tensor("CORAL.domains_", lambda a: a[:0]), "do not make a model"),
+        (im.CORAL(), set_tensor("CORAL.domains_", lambda a: a[[0, 2, 1]]), "domains_ must ascend from"),
+        (im.StandardScaling(), set_tensor("StandardScaling.domains_", lambda a: 0 * a), "must ascend from"),
+        (im.StandardScaling(), set_tensor("StandardScaling.domains_", lambda a: a - 9), "must ascend from"),
         (
             im.StandardScaling(),
             set_tensor("StandardScaling.domain_means_", lambda a: a[:1]),
@@ -217,7 +221,7 @@ def test_an_aligner_that_cannot_transform_a_row_is_refused(tmp_path, change, mes
             "do not make a model",
         ),
     ],
-    ids=range(9),
+    ids=range(12),
 )
 def test_maps_that_are_not_one_for_each_domain_are_refused(tmp_path, model, change, message):
     rng = np.random.default_rng(0)
@@ -464,20 +468,83 @@ def test_no_module_of_the_package_names_pickle():
         ),
         (
             im.RegularizedTransferClassifier(),
-            lambda m, t, d: t.update({"RegularizedTransferClassifier.coef_": np.ones((2, 6))}),
-            "3 classes_ cannot have 2 scores",
+            lambda m, t, d: t.update({"RegularizedTransferClassifier.classes_": np.arange(2)}),
+            "2 classes_ cannot have 3 scores",
+        ),
+        (
+            im.RegularizedTransferClassifier(),
+            lambda m, t, d: t.update({"RegularizedTransferClassifier.intercept_": np.ones(10**5)}),
+            r"intercept_ must have the shape \(3,\), got \(100000,\)",
+        ),
+        (
+            im.RegularizedTransferRegressor(),
+            lambda m, t, d: t.update({"RegularizedTransferRegressor.coef_": np.ones((6, 10**5))}),
+            r"coef_ must have 1 axis, got shape \(6, 100000\)",
+        ),
+        (
+            im.RegularizedTransferRegressor(),
+            lambda m, t, d: (
+                t.update(more=np.ones(10**5)),
+                m["fitted"].update(intercept_={"array": ["more", "C"]}),
+            ),
+            r"intercept_ must have the shape \(\), got \(100000,\)",
+        ),
+        (
+            im.AugmentedRidge(),
+            lambda m, t, d: (
+                t.update(more=np.ones(3)),
+                m["fitted"].update(shared_intercept_={"array": ["more", "C"]}),
+            ),
+            "shared_intercept_ must have at most 0 axes",
+        ),
+        (
+            im.EasyTL(),
+            lambda m, t, d: t.update({"EasyTL.classes_": np.arange(3)[:, None]}),
+            r"classes_ must have 1 axis, got shape \(3, 1\)",
         ),
         (
             im.TrAdaBoostRegressor(),
             lambda m, t, d: t.update({"TrAdaBoostRegressor.estimator_weights_": np.zeros(10)}),
+            "estimator_weights_ must hold votes from 0 to 10.0, not all 0",
+        ),
+        (
+            im.TrAdaBoostClassifier(),
+            lambda m, t, d: t.update(
+                {"TrAdaBoostClassifier.estimator_weights_": np.array([*[1.0] * 9, -9.0])}
+            ),
+            "estimator_weights_ must hold votes from 0 to 10.0, not all 0",
+        ),
+        (
+            im.TrAdaBoostClassifier(),
+            lambda m, t, d: t.update({"TrAdaBoostClassifier.estimator_weights_": np.full(10, 1e308)}),
+            "estimator_weights_ must hold votes from 0 to 10.0, not all 0",
+        ),
+        (
+            im.SubspaceAlignment(2),
+            lambda m, t, d: (
+                t.update({"SubspaceAlignment.projection_source_": np.ones((3, 2)), "more": np.array([-1])}),
+                m["fitted"].update(domains_={"array": ["more", "C"]}),
+            ),
             "do not make a model",
         ),
     ],
-    ids=range(6),
+    ids=range(14),
 )
 def test_a_model_of_domains_with_parts_that_do_not_fit_is_refused(tmp_path, model, change, message):
     path = tmp_path / "model"
     im.save(model_of(model), path)
     rewrite(path, change)
     with pytest.raises(im.ModelFileError, match=message):
+        im.load(path)
+
+
+@pytest.mark.parametrize("model", [LogisticRegression(), im.RegularizedTransferClassifier()], ids=str)
+def test_a_small_file_cannot_ask_for_many_scores_of_two_classes(tmp_path, model):
+    """One column of scores and a long intercept would be broadcast to rows times its length."""
+    path, rng = tmp_path / "model", np.random.default_rng(0)
+    X, y = rng.normal(size=(20, 3)), np.arange(20) % 2
+    fitted = model.fit(X, y) if isinstance(model, LogisticRegression) else model.fit(X, y, X, y)
+    im.save(fitted, path)
+    rewrite(path, set_tensor(f"{type(model).__name__}.intercept_", lambda a: np.ones(10**5)))
+    with pytest.raises(im.ModelFileError, match=r"intercept_ must have the shape \(1,\), got \(100000,\)"):
         im.load(path)

@@ -64,7 +64,8 @@ MOST_AXES = {
     **dict.fromkeys(("projection_source_", "projection_target_"), 2),
     **dict.fromkeys(("domain_means_", "domain_scales_"), 2),
     **{"map_": 3, "mean_source_": 2},  # one for each of several sources
-    **dict.fromkeys(("estimator_weights_", "prices_", "shared_coef_", "shared_intercept_"), 1),
+    **dict.fromkeys(("estimator_weights_", "prices_", "shared_coef_"), 1),
+    "shared_intercept_": 0,
     **dict.fromkeys(("weights_", "coefficients_", "class_weights_", "mu_"), 1),
     "means_": 2,
     "dual_coef_": 2,
@@ -72,6 +73,7 @@ MOST_AXES = {
 NAMES = "feature_names_in_"
 _FITTED = re.compile(r"[a-zA-Z][a-zA-Z0-9_]*_|_n_features_out")
 MAX_TEXT = 1 << 24  # bytes of one text array: its entries all have the width of the longest
+MAX_VOTE = 10.0  # of a round of TrAdaBoost: above ln 999
 MAX_BLIND = 1_000_000  # features a model without any array may claim
 
 
@@ -298,6 +300,8 @@ class _Reader:
                 raise ModelFileError(f"{kind.__name__} cannot have the attribute {name!r}")
             if name in MOST_AXES:
                 _check_axes(name, value)
+            if name == "classes_" and np.ndim(value) != 1:
+                raise ModelFileError(f"classes_ must have 1 axis, got shape {np.shape(value)}")
             setattr(model, name, value)
         _check_shapes(model)
         self._try_out(model)
@@ -317,10 +321,11 @@ class _Reader:
         if not isinstance(count, int) or not 0 <= count <= self.most_features:
             raise ModelFileError(f"_n_features_out must be a number of features, got {count!r}")
         row = np.zeros((1, width))
+        domains = vars(model).get("domains_", ()) if getattr(model, "_each_domain", False) else ()
         with np.errstate(all="ignore"):
-            if len(
-                domains := vars(model).get("domains_", ())
-            ):  # several targets: "target" names none of them
+            if len(domains):  # several targets: "target" names none of them
+                if not (np.diff(domains) > 0).all() or not domains[0] < 0 <= domains[-1]:
+                    raise ModelFileError(f"domains_ must ascend from targets to sources, got {domains}")
                 for number in domains[[0, -1]]:
                     call = model.predict if hasattr(model, "predict") else model.transform
                     call(row, domain=np.array([number]))
@@ -359,7 +364,17 @@ def _check_axes(name: str, value: Any) -> None:
 
 
 def _check_shapes(model: Any) -> None:
-    """What one row of zeros cannot show: that every class has its score."""
+    """What one row of zeros cannot show: that every class has its score, and nothing is broadcast."""
+    coef, intercept = (np.shape(vars(model).get(name, 0)) for name in ("coef_", "intercept_"))
+    if intercept not in ((), (1,), coef[:-1]):
+        raise ModelFileError(f"intercept_ must have the shape {coef[:-1]}, got {intercept}")
+    if isinstance(model, align.RegularizedTransferRegressor) and len(coef) > 1:
+        raise ModelFileError(f"coef_ must have 1 axis, got shape {coef}")
+    if isinstance(model, align.TrAdaBoostClassifier | align.TrAdaBoostRegressor) and (
+        (votes := vars(model).get("estimator_weights_")) is not None
+        and not (votes.min(initial=0) >= 0 and 0 < votes.max(initial=0) <= MAX_VOTE)
+    ):
+        raise ModelFileError(f"estimator_weights_ must hold votes from 0 to {MAX_VOTE}, not all 0")
     if isinstance(model, SourceModel) and hasattr(model, "coefs_"):
         layers = list(zip(model.coefs_, model.intercepts_, strict=True))
         width = model.n_features_in_
