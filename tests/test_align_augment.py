@@ -1,5 +1,7 @@
 """Feature augmentation against its kernel, and the ridge regression that never forms the columns."""
 
+import tracemalloc
+
 import isthmus as im
 import numpy as np
 import pytest
@@ -149,3 +151,20 @@ def test_both_forms_of_fit_agree():
     other = im.AugmentedRidge().fit(rows, labels, sample_domain=one, target_labelled=one < 0)
     np.testing.assert_allclose(other.coef_, direct.coef_, rtol=1e-9)
     assert keep.sum() == len(rows)
+
+
+@pytest.mark.parametrize("model", [im.AugmentedRidge, im.FeatureAugmentation])
+@pytest.mark.parametrize("value", [np.ones(2), "yes"])
+def test_an_intercept_is_true_or_false(model, value):
+    X, y, domain = several()
+    with pytest.raises(ValueError, match="intercept must be True or False"):
+        model(intercept=value).fit(X, y, sample_domain=domain, target_labelled=domain < 0)
+
+
+def test_rows_are_widened_to_float64_block_by_block():
+    X = np.random.default_rng(0).standard_normal((60_000, 40)).astype(np.float32)
+    tracemalloc.start()
+    im.AugmentedRidge().fit(X[:50_000], X[:50_000, 0], X[50_000:], X[50_000:, 0])
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 4 * X.nbytes

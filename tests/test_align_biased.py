@@ -181,6 +181,7 @@ def test_a_fitted_source_is_taken_as_it_is(source):
             TypeError,
             "source must be a linear classifier, got Ridge",
         ),
+        (im.RegularizedTransferRegressor("ridge"), TypeError, "source must be a linear regressor, got str"),
         (
             im.RegularizedTransferRegressor(DecisionTreeRegressor()),
             TypeError,
@@ -200,7 +201,7 @@ def test_a_fitted_source_is_taken_as_it_is(source):
             "y must hold labels like the classes of source, .'a', 'b'., got .0, 1",
         ),
     ],
-    ids=range(7),
+    ids=range(8),
 )
 def test_what_does_not_fit_is_refused(model, error, message):
     X, y, X_target, y_target = classes(3)

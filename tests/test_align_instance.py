@@ -231,6 +231,7 @@ def test_source_rows_without_error_shrink_where_the_others_are_not_enough():
     [
         (im.TrAdaBoostClassifier(Ridge()), TypeError, "estimator must be a classifier, got Ridge"),
         (im.TrAdaBoostRegressor(LogisticRegression()), TypeError, "estimator must be a regressor"),
+        (im.TrAdaBoostClassifier("tree"), TypeError, "estimator must be a classifier, got str"),
         (
             im.TrAdaBoostClassifier(KNeighborsClassifier()),
             ValueError,
@@ -253,7 +254,7 @@ def test_source_rows_without_error_shrink_where_the_others_are_not_enough():
             "n_folds must be an integer of at least 2, got 1.5",
         ),
     ],
-    ids=range(7),
+    ids=range(8),
 )
 def test_parameters_out_of_range_are_refused(model, error, message):
     X, y, X_target, y_target = shifted_classes(0.0, 0, n=20)
@@ -265,3 +266,61 @@ def test_two_stages_need_two_labelled_target_rows():
     X, y, X_target, y_target = numbers()
     with pytest.raises(ValueError, match="at least 2 labelled target rows to cross-validate, got 1"):
         im.TrAdaBoostRegressor(two_stage=True).fit(X, y, X_target[:1], y_target[:1])
+
+
+@pytest.mark.parametrize("two_stage", [False, True])
+def test_errors_of_rounding_are_none(two_stage):
+    """Equal labels are met up to the last digit; relative to the largest, that would be an error of 1."""
+    X, _, X_target, _ = numbers()
+    y, y_target = np.full(len(X), 0.1), np.full(len(X_target), 0.1)
+    model = im.TrAdaBoostRegressor(two_stage=two_stage).fit(X, y, X_target, y_target)
+    np.testing.assert_array_equal(model.estimator_errors_, 0)
+    np.testing.assert_allclose(model.predict(X), 0.1)
+
+
+def refused(model, y, y_target, **more):
+    X, _, X_target, _ = numbers()
+    if more:
+        rows, labels = np.concatenate([X, X_target]), np.concatenate([y, y_target])
+        return model.fit(rows, labels, **more)
+    return model.fit(X, y, X_target, y_target)
+
+
+MODELS = [
+    im.TrAdaBoostClassifier(),
+    im.RegularizedTransferClassifier(),
+    im.EasyTL(),
+    im.TrAdaBoostRegressor(),
+    im.RegularizedTransferRegressor(),
+    im.AugmentedRidge(),
+]
+
+
+@pytest.mark.parametrize("model", MODELS, ids=lambda model: type(model).__name__)
+def test_labels_of_several_kinds_are_refused(model):
+    y = np.arange(120) % 2
+    with pytest.raises(ValueError, match="y_target must hold labels of one kind, got NoneType and int"):
+        refused(model, y, [None, *[1] * 29])
+    with pytest.raises(ValueError, match="y must hold labels of one kind, got int and str"):
+        refused(model, np.array(["a", 1] * 60, dtype=object), [1] * 30)
+
+
+@pytest.mark.parametrize("model", MODELS[3:], ids=lambda model: type(model).__name__)
+def test_labels_that_are_no_numbers_to_compute_with_are_refused(model):
+    y = np.arange(120.0)
+    with pytest.raises(ValueError, match="y must hold numbers, got text such as 'a'"):
+        refused(model, ["a"] * 120, y[:30])
+    with pytest.raises(ValueError, match="the squares of y_target must stay in the range of float64"):
+        refused(model, y, 1e160 * y[:30])
+    given = refused(model, y.astype(object), y[:30].astype(object)).predict(np.ones((1, 3)))
+    assert given == refused(model, y, y[:30]).predict(np.ones((1, 3)))
+
+
+@pytest.mark.parametrize("model", MODELS[:2] + MODELS[3:], ids=lambda model: type(model).__name__)
+def test_labelled_target_rows_of_weight_0_are_not_there(model):
+    domain = np.repeat([0, -1], [120, 30])
+    weight = np.where(np.arange(150) < 125, 1.0, 0.0)
+    y = np.arange(150) % 2
+    forms = {"sample_domain": domain, "sample_weight": weight, "target_labelled": np.arange(150) >= 125}
+    with pytest.raises(ValueError, match="needs labelled target rows of positive weight"):
+        refused(model, y[:120], y[120:], **forms)

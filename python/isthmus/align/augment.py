@@ -11,8 +11,8 @@ from sklearn.base import RegressorMixin
 from ..arrays import Array
 from .base import Aligner, TargetPredictor
 from .domains import Domains, domain_numbers
-from .labelled import Labelled, labelled_rows
-from .pencil import weighted_mean
+from .labelled import Labelled, labelled_rows, need_target
+from .pencil import row_blocks, weighted_mean
 
 __all__ = ["AugmentedRidge", "FeatureAugmentation"]
 
@@ -92,11 +92,7 @@ class AugmentedRidge(RegressorMixin, TargetPredictor):  # type: ignore[misc]
 
     def _learn(self, domains: Domains, source_weight: Array | None, target_weight: Array | None) -> None:
         known = self._checked_rows(domains, source_weight, target_weight)
-        if not known.target.any():
-            raise ValueError(
-                "AugmentedRidge needs labelled target rows: pass y_target, or with sample_domain "
-                "target_labelled"
-            )
+        need_target(known, type(self).__name__)
         of_source = domains.source_domain[... if source_weight is None else source_weight > 0]
         chosen = domains.target_labelled & (True if target_weight is None else target_weight > 0)
         number = np.concatenate([of_source, domains.target_domain[chosen]])
@@ -153,14 +149,18 @@ class AugmentedRidge(RegressorMixin, TargetPredictor):  # type: ignore[misc]
         """
         origin = weighted_mean(known.rows, known.weight)
         middle = float(known.weight @ known.labels / known.weight.sum())
-        rows = np.column_stack([known.rows - origin, np.ones(len(known.rows))])
-        d, reg, own = rows.shape[1] - 1, float(self.reg_domain), rows.shape[1] - (not self.intercept)
+        d, reg = known.rows.shape[1], float(self.reg_domain)
+        own = d + bool(self.intercept)
         system = np.diag(np.append(np.full(d, float(self.reg)), 0.0))
         right = np.zeros(d + 1)
         parts = []
-        for member in members or [np.full(len(rows), True)]:
-            weighted = known.weight[member, None] * rows[member]
-            sums = weighted.T @ np.column_stack([rows[member], known.labels[member] - middle])
+        for member in members or [np.full(len(known.rows), True)]:
+            rows, labels, weight = known.rows[member], known.labels[member], known.weight[member]
+            sums = np.zeros((d + 1, d + 2))
+            for block in row_blocks(len(rows), 8 * (d + 2)):
+                centred = rows[block] - origin
+                table = np.column_stack([centred, np.ones(len(centred)), labels[block] - middle])
+                sums += (weight[block, None] * table[:, :-1]).T @ table
             parts.append((sums, sums[:own, :own] + reg * np.eye(own)))
             if members:
                 solved = np.linalg.solve(parts[-1][1], sums[:own])
@@ -177,5 +177,5 @@ class AugmentedRidge(RegressorMixin, TargetPredictor):  # type: ignore[misc]
 
 
 def _check_intercept(intercept: Any) -> None:
-    if intercept not in (True, False):
+    if not isinstance(intercept, bool | np.bool_):
         raise ValueError(f"intercept must be True or False, got {intercept!r}")

@@ -18,7 +18,7 @@ from ..arrays import Array
 from ..models import LinearSourceClassifier, LinearSourceRegressor
 from .base import TargetPredictor
 from .domains import Domains
-from .labelled import Labelled, deal_folds, is_text, labelled_rows
+from .labelled import Labelled, deal_folds, is_text, labelled_rows, need_target
 
 __all__ = ["RegularizedTransferClassifier", "RegularizedTransferRegressor"]
 
@@ -44,7 +44,8 @@ class _Biased(TargetPredictor):
         model = self.source
         if model is None:
             model = LinearSourceClassifier() if is_classifier(self) else LinearSourceRegressor()
-        if not (is_classifier(model) if is_classifier(self) else is_regressor(model)):
+        right = is_classifier if is_classifier(self) else is_regressor
+        if not (hasattr(model, "fit") and right(model)):
             kind = "classifier" if is_classifier(self) else "regressor"
             raise TypeError(f"source must be a linear {kind}, got {type(model).__name__}")
         try:
@@ -80,11 +81,7 @@ class _Biased(TargetPredictor):
         """The labelled target rows; None without any target."""
         if domains.X_target is None:
             return None
-        if not known.target.any():
-            raise ValueError(
-                f"{type(self).__name__} needs labelled target rows: pass y_target, or with sample_domain "
-                "target_labelled"
-            )
+        need_target(known, type(self).__name__)
         return Labelled(*(part[known.target] for part in known))
 
 

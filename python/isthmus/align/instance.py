@@ -14,12 +14,13 @@ from sklearn.utils.validation import has_fit_parameter
 from ..arrays import Array
 from .base import TargetPredictor
 from .domains import Domains
-from .labelled import Labelled, deal_folds, labelled_rows
+from .labelled import Labelled, deal_folds, labelled_rows, need_target
 
 __all__ = ["TrAdaBoostClassifier", "TrAdaBoostRegressor"]
 
 # A round that repeats the one before on the target has an error of 1/2; rounding must not decide there.
 HALF = 0.5 - 1e-9
+ROUNDING = 64  # errors of so many units in the last place are none
 LEAST_ERROR = 1e-3  # a round without an error on the target would get all the votes
 
 
@@ -34,18 +35,16 @@ class _Boosted(TargetPredictor):
         self, domains: Domains, source_weight: Array | None, target_weight: Array | None
     ) -> Labelled:
         known = labelled_rows(domains, source_weight, target_weight, classes=is_classifier(self))
-        if domains.X_target is not None and not known.target.any():
-            raise ValueError(
-                f"{type(self).__name__} needs labelled target rows: pass y_target, or with sample_domain "
-                "target_labelled"
-            )
+        if domains.X_target is not None:
+            need_target(known, type(self).__name__)
         return known
 
     def _model(self) -> Any:
         model = self.estimator
         if model is None:
             return LogisticRegression(max_iter=1000) if is_classifier(self) else Ridge()
-        if not (is_classifier(model) if is_classifier(self) else is_regressor(model)):
+        right = is_classifier if is_classifier(self) else is_regressor
+        if not (hasattr(model, "fit") and right(model)):
             kind = "classifier" if is_classifier(self) else "regressor"
             raise TypeError(f"estimator must be a {kind}, got {type(model).__name__}")
         if not has_fit_parameter(model, "sample_weight"):
@@ -203,7 +202,7 @@ class TrAdaBoostRegressor(RegressorMixin, _Boosted):  # type: ignore[misc]
 
     def _learn(self, domains: Domains, source_weight: Array | None, target_weight: Array | None) -> None:
         n_rounds = _whole(self.n_estimators, "n_estimators", 1)
-        if self.two_stage not in (True, False):
+        if not isinstance(self.two_stage, bool | np.bool_):
             raise ValueError(f"two_stage must be True or False, got {self.two_stage!r}")
         n_steps, n_folds = _whole(self.n_steps, "n_steps", 2), _whole(self.n_folds, "n_folds", 2)
         known = self._labelled(domains, source_weight, target_weight)
@@ -296,8 +295,10 @@ def _reweighed(weight: Array, off: Array, target: Array, fall: float, error: flo
 
 def _relative_errors(labels: Array, guess: Array) -> Array:
     off = np.abs(labels - guess)
-    most = off.max()
-    return np.asarray(off / most if most > 0 else off)
+    most, precision = off.max(), np.result_type(guess, np.float32)
+    if most <= ROUNDING * np.finfo(precision).eps * np.abs(labels).max():
+        return np.zeros(len(off))
+    return np.asarray(off / most)
 
 
 def _shrunk(weight: Array, off: Array, goal: float) -> Array:

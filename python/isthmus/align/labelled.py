@@ -11,7 +11,7 @@ from sklearn.utils.validation import check_array, column_or_1d
 from ..arrays import Array, check_finite
 from .domains import Domains, plain_labels
 
-__all__ = ["Labelled", "deal_folds", "is_text", "labelled_rows"]
+__all__ = ["Labelled", "deal_folds", "is_text", "labelled_rows", "need_target"]
 
 
 class Labelled(NamedTuple):
@@ -39,8 +39,9 @@ def labelled_rows(
 
     Raises
     ------
-    ValueError : labels that are not finite, not 1-d, unfit for classification, one class only, text in one
-        domain and numbers in the other, rows whose squares overflow, or no weight at all.
+    ValueError : labels that are not finite, not 1-d, of several kinds, unfit for classification, one class
+        only, text in one domain and numbers in the other, rows or numbers whose squares overflow, or no
+        weight at all.
     """
     assert domains.y_source is not None
     parts = [_part(domains.X_source, domains.y_source, source_weight, "y", classes)]
@@ -64,6 +65,15 @@ def labelled_rows(
     return Labelled(rows, labels, weight, target)
 
 
+def need_target(known: Labelled, name: str) -> None:
+    """ValueError unless there is a target row among `known`; `name`: of the estimator."""
+    if not known.target.any():
+        raise ValueError(
+            f"{name} needs labelled target rows of positive weight: pass y_target, or with sample_domain "
+            "target_labelled"
+        )
+
+
 def deal_folds(rows: Array, labels: Array, n_folds: int) -> Array:
     """The fold (n,) of each row, 0 to n_folds - 1: rows sorted by label are dealt out in turn.
 
@@ -79,13 +89,21 @@ def _part(
     rows: Array, labels: Any, weight: Array | None, name: str, classes: bool
 ) -> tuple[Array, Array, Array]:
     labels = column_or_1d(labels, warn=name == "y")
+    if labels.dtype == object and plain_labels(labels).dtype == object:
+        kinds = sorted({type(entry).__name__ for entry in labels})
+        if len(kinds) > 1:
+            raise ValueError(f"{name} must hold labels of one kind, got {' and '.join(kinds)}")
     if classes:
         if labels.dtype.kind == "f":
             check_finite(labels, name)
         check_classification_targets(labels)
     else:
+        if labels.dtype.kind in "US":
+            raise ValueError(f"{name} must hold numbers, got text such as {str(labels[0])!r}")
         labels = check_array(labels, dtype=np.float64, ensure_2d=False, ensure_all_finite=False)
         check_finite(labels, name)
+        if max(labels.max(), -labels.min()) > np.sqrt(np.finfo(np.float64).max / (8 * labels.size)):
+            raise ValueError(f"the squares of {name} must stay in the range of float64; scale {name}")
     if weight is None:
         return rows, labels, np.ones(len(rows))
     there = weight > 0
