@@ -179,3 +179,15 @@ def test_coral_refuses_weights_that_count_no_more_than_one_row():
         ValueError, match="divides by n - 1, so the source rows must count more than one, got 1"
     ):
         im.EasyTL().fit(X, y, X_target, sample_weight=np.full(len(X), 1 / len(X)))
+
+
+def test_an_aligner_with_a_map_for_each_target_is_for_one_target():
+    X, y, X_target = problem(0)
+    with pytest.raises(ValueError, match="align must move all targets alike, .* StandardScaling has a map"):
+        im.EasyTL(align=im.StandardScaling()).fit(X, y, [X_target[:9], X_target[9:]])
+    sources, labels = [X[:20], X[20:]], [y[:20], y[20:]]
+    for align in (im.StandardScaling(), im.CORAL()):
+        model = im.EasyTL(align=align).fit(sources, labels, X_target)
+        np.testing.assert_array_equal(model.predict(X_target), model.labels_)
+    model = im.EasyTL(align=im.CORAL()).fit(X, y, [X_target[:9], X_target[9:]])
+    np.testing.assert_array_equal(model.predict(X_target), model.labels_)

@@ -321,7 +321,8 @@ class _Reader:
         if not isinstance(count, int) or not 0 <= count <= self.most_features:
             raise ModelFileError(f"_n_features_out must be a number of features, got {count!r}")
         row = np.zeros((1, width))
-        domains = vars(model).get("domains_", ()) if getattr(model, "_each_domain", False) else ()
+        each = getattr(model, "_each_domain", False)
+        domains: Any = vars(model).get("domains_", ()) if each else ()
         with np.errstate(all="ignore"):
             if len(domains):  # several targets: "target" names none of them
                 if not (np.diff(domains) > 0).all() or not domains[0] < 0 <= domains[-1]:

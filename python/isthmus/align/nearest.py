@@ -58,6 +58,12 @@ class EasyTL(ClassifierMixin, TargetPredictor):  # type: ignore[misc]
             raise ValueError(f"align must be None, 'coral' or an aligner such as CORAL(), got {align!r}")
         if isinstance(align, Reweighter):
             raise TypeError(f"align must move rows, {type(align).__name__} weighs them")
+        several = domains.X_target is not None and len(np.unique(domains.target_domain)) > 1
+        if several and isinstance(align, Aligner) and align._each_domain and not align._target_stays:
+            raise ValueError(
+                f"align must move all targets alike, as predict takes rows of any; {type(align).__name__} has "
+                "a map for each"
+            )
         # What is wrong with the labels is said before any work.
         labelled_rows(domains, source_weight, target_weight, classes=True)
         self.align_ = None
