@@ -112,12 +112,13 @@ def test_regressor_follows_the_published_loop(model, n_rounds):
     np.testing.assert_allclose(found.predict(X), expected, rtol=1e-6)
 
 
-def test_two_equal_votes_give_the_lower_value():
+@pytest.mark.parametrize(("votes", "shift"), [([1, 1], 0.0), ([1.01, 1], 3.0), ([1, 1.01], 0.0)])
+def test_two_votes_give_the_lower_value_unless_the_other_counts_more(votes, shift):
     X, y, X_target, y_target = numbers()
     model = im.TrAdaBoostRegressor().fit(X, y, X_target, y_target)
     model.estimators_ = [Ridge().fit(X, y + shift) for shift in (3.0, 0.0)]
-    model.estimator_weights_ = np.ones(2)
-    np.testing.assert_allclose(model.predict(X), Ridge().fit(X, y).predict(X))
+    model.estimator_weights_ = np.array(votes)
+    np.testing.assert_allclose(model.predict(X), Ridge().fit(X, y + shift).predict(X))
 
 
 def adaboost_r2(model, X, y, w, m, n_rounds):

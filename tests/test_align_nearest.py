@@ -11,10 +11,10 @@ def distances(rows, means):
     return np.sqrt(((rows[:, None, :] - means) ** 2).sum(axis=2))
 
 
-def program(D):
-    """The least cost of the published program, in full: rows sum to 1, columns to at least 1."""
+def program(D, weight=None):
+    """The least cost of the published program, in full: rows sum to 1 (their weight), columns to at least 1."""
     n, c = D.shape
-    ones = {"A_eq": np.kron(np.eye(n), np.ones(c)), "b_eq": np.ones(n)}
+    ones = {"A_eq": np.kron(np.eye(n), np.ones(c)), "b_eq": np.ones(n) if weight is None else weight}
     found = linprog(D.ravel(), A_ub=-np.kron(np.ones((1, n)), np.eye(c)), b_ub=-np.ones(c), **ones)
     return found.fun
 
@@ -100,6 +100,42 @@ def test_weights_of_target_rows_stand_for_repeated_rows_in_the_program():
     dual = weight[len(X) :] @ given.min(axis=1) + weighted.prices_.sum()
     assert weighted.prices_.max() > 0
     assert dual == pytest.approx(program(D), rel=1e-6)
+
+
+def with_weights(X, y, X_target, weight):
+    rows, labels = np.concatenate([X, X_target]), np.concatenate([y, np.zeros(len(X_target), int)])
+    domain = np.repeat([0, -1], [len(X), len(X_target)])
+    weight = np.concatenate([np.ones(len(X)), weight])
+    return im.EasyTL(align=None).fit(rows, labels, sample_domain=domain, sample_weight=weight)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_prices_are_optimal_where_several_rows_make_one(seed):
+    X, y, X_target = problem(seed, n_target=60)
+    weight = np.random.default_rng(seed).uniform(0, 0.4, 60)
+    model = with_weights(X, y, X_target, weight)
+    D = distances(X_target, model.means_)
+    assert model.prices_.max() > 0
+    dual = weight @ (D - model.prices_).min(axis=1) + model.prices_.sum()
+    assert dual == pytest.approx(program(D, weight), rel=1e-6)
+
+
+def test_target_rows_of_weight_0_have_labels_but_no_say():
+    X, y, X_target = problem(0)
+    weight = np.where(np.arange(23) % 3 == 1, 0.0, 1.0)
+    model, other = with_weights(X, y, X_target, weight), im.EasyTL(align=None).fit(X, y, X_target[weight > 0])
+    assert other.prices_.max() > 0
+    np.testing.assert_allclose(model.prices_, other.prices_, atol=1e-9)
+    np.testing.assert_array_equal(model.labels_, other.predict(X_target))
+
+
+def test_what_counts_is_the_weight_and_not_the_number_of_target_rows():
+    X, y, X_target = problem(0)
+    with pytest.warns(UserWarning, match="cannot give each of 4 classes one of 2.3 target rows"):
+        light = with_weights(X, y, X_target, np.full(23, 0.1))
+    np.testing.assert_array_equal(light.labels_, distances(X_target, light.means_).argmin(axis=1))
+    heavy = with_weights(X, y, X_target[:2], np.full(2, 50.0))
+    assert heavy.prices_.max() > 0
 
 
 def test_coral_moves_the_source_rows_first_with_n_minus_1_and_the_identity():

@@ -53,18 +53,18 @@ class _Boosted(TargetPredictor):
             )
         return model
 
-    def _fitted(self, rows: Array, labels: Array, weight: Array, total: float) -> Any:
-        """A fitted copy of the estimator; the weights sum to `total`: its penalty keeps its meaning."""
-        return clone(self._model()).fit(rows, labels, sample_weight=weight * (total / weight.sum()))
+    def _fitted(self, rows: Array, labels: Array, weight: Array) -> Any:
+        """A fitted copy of the estimator."""
+        return clone(self._model()).fit(rows, labels, sample_weight=weight)
 
     def _boost(self, known: Labelled, n_rounds: int) -> None:
         """The rounds of TrAdaBoost."""
         rows, labels, weight, target = known
-        total, fall = weight.sum(), _fall(weight[~target].sum(), n_rounds)
+        fall = _fall(weight[~target].sum(), n_rounds)
         estimators: list[Any] = []
         errors: list[float] = []
         for _ in range(n_rounds):
-            estimator = self._fitted(rows, labels, weight, total)
+            estimator = self._fitted(rows, labels, weight)
             off = self._errors(labels, np.asarray(estimator.predict(rows)))
             error = float(weight[target] @ off[target] / weight[target].sum())
             if error < HALF or not errors:
@@ -91,7 +91,7 @@ class _Boosted(TargetPredictor):
         known = labelled_rows(domains, source_weight, None, classes=is_classifier(self))
         if is_classifier(self):
             self.classes_ = np.unique(known.labels)
-        self._keep([self._fitted(known.rows, known.labels, known.weight, known.weight.sum())], [0.0])
+        self._keep([self._fitted(known.rows, known.labels, known.weight)], [0.0])
 
     def _errors(self, labels: Array, guesses: Array) -> Array:
         """The error (n,) of each row, in [0, 1]."""
@@ -230,7 +230,7 @@ class TrAdaBoostRegressor(RegressorMixin, _Boosted):  # type: ignore[misc]
         for step in range(n_steps):
             share = start + step / (n_steps - 1) * (1 - start)
             if step:
-                estimator = self._fitted(rows, labels, weight, weight.sum())
+                estimator = self._fitted(rows, labels, weight)
                 off = _relative_errors(labels, estimator.predict(rows))
                 goal = weight[target].sum() * (1 - share) / share
                 weight = weight.copy()
@@ -256,11 +256,11 @@ class TrAdaBoostRegressor(RegressorMixin, _Boosted):  # type: ignore[misc]
         """Rounds of AdaBoost.R2 in which only the target rows change weight, among themselves."""
         there = weight > 0
         rows, labels, weight, target = rows[there], labels[there], weight[there], target[there]
-        total, share = weight.sum(), weight[target].sum()
+        share = weight[target].sum()
         estimators: list[Any] = []
         errors: list[float] = []
         for _ in range(n_rounds):
-            estimator = self._fitted(rows, labels, weight, total)
+            estimator = self._fitted(rows, labels, weight)
             off = _relative_errors(labels, estimator.predict(rows))
             error = float(weight @ off / weight.sum())
             if error < 0.5 or not errors:
