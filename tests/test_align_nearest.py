@@ -12,7 +12,7 @@ def distances(rows, means):
 
 
 def program(D, weight=None):
-    """The least cost of the published program, in full: rows sum to 1 (their weight), columns to at least 1."""
+    """The least cost of the published program, in full: rows sum to their weight, columns to at least 1."""
     n, c = D.shape
     ones = {"A_eq": np.kron(np.eye(n), np.ones(c)), "b_eq": np.ones(n) if weight is None else weight}
     found = linprog(D.ravel(), A_ub=-np.kron(np.ones((1, n)), np.eye(c)), b_ub=-np.ones(c), **ones)
@@ -219,7 +219,7 @@ def test_coral_refuses_weights_that_count_no_more_than_one_row():
 
 def test_an_aligner_with_a_map_for_each_target_is_for_one_target():
     X, y, X_target = problem(0)
-    with pytest.raises(ValueError, match="align must move all targets alike, .* StandardScaling has a map"):
+    with pytest.raises(ValueError, match=r"align must move all targets alike, .* StandardScaling has a map"):
         im.EasyTL(align=im.StandardScaling()).fit(X, y, [X_target[:9], X_target[9:]])
     sources, labels = [X[:20], X[20:]], [y[:20], y[20:]]
     for align in (im.StandardScaling(), im.CORAL()):

@@ -61,8 +61,8 @@ class EasyTL(ClassifierMixin, TargetPredictor):  # type: ignore[misc]
         several = domains.X_target is not None and len(np.unique(domains.target_domain)) > 1
         if several and isinstance(align, Aligner) and align._each_domain and not align._target_stays:
             raise ValueError(
-                f"align must move all targets alike, as predict takes rows of any; {type(align).__name__} has "
-                "a map for each"
+                "align must move all targets alike, as predict takes rows of any; "
+                f"{type(align).__name__} has a map for each"
             )
         # What is wrong with the labels is said before any work.
         labelled_rows(domains, source_weight, target_weight, classes=True)
