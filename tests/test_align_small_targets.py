@@ -131,7 +131,10 @@ def test_one_class_is_refused(model):
 @named(NEED_LABELS)
 def test_a_target_without_labels_is_refused(model):
     X, y, X_target, _ = problem(model)
-    with pytest.raises(ValueError, match="needs labelled target rows: pass y_target, or with sample_domain"):
+    with pytest.raises(
+        ValueError,
+        match="needs labelled target rows of positive weight: pass y_target",
+    ):
         clone(model).fit(X, y, X_target)
 
 
