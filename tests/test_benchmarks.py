@@ -17,6 +17,7 @@ sys.path.insert(0, str(ROOT))  # `benchmarks` is a folder of the repository, not
 
 from benchmarks import (  # noqa: E402
     against,
+    choosing,
     compare_files,
     floors,
     measure,
@@ -284,6 +285,39 @@ def test_two_installs_take_turns_in_processes_that_stay_alive():
     with pytest.raises(ValueError, match="--against must be"):
         against.install_at("/nowhere")
     assert against.install_at(sys.executable) == (sys.executable, None)
+
+
+def test_the_table_of_choices_is_counted_by_hand():
+    keep = {"source only always": ("source only", 50.0)}
+    tasks = [
+        keep | {"mmd": ("CORAL", 40.0), "dev": ("CORAL", 60.0)},
+        keep | {"mmd": ("source only", 50.0), "dev": ("TCA", 70.0)},
+    ]
+    lines = choosing.table(tasks).splitlines()[2:]
+    assert lines == [
+        "| source only always | 50.0 | 2 | 0 |",
+        "| mmd | 45.0 | 1 | 1 |",
+        "| dev | 65.0 | 0 | 0 |",
+    ]
+
+
+def test_the_table_of_choices_is_made_from_a_file_of_the_data(tmp_path, capsys, monkeypatch):
+    assert choosing.main(["--data", str(tmp_path)]) == 2
+    assert "pass --data or set ISTHMUS_DATA" in capsys.readouterr().err
+    rng = np.random.default_rng(0)
+    arrays = {f"{name}_y": np.arange(40, dtype=np.uint8) % 2 + 1 for name in choosing.DOMAINS}
+    arrays |= {f"{name}_X": rng.poisson(3.0, (40, 12)).astype(np.uint8) for name in choosing.DOMAINS}
+    np.savez(tmp_path / choosing.FILE, **arrays)
+    rows = choosing.surf(tmp_path / choosing.FILE)["dslr"][0]
+    np.testing.assert_allclose(np.linalg.norm(rows, axis=1), 1)
+    share = arrays["dslr_X"] / arrays["dslr_X"].sum(axis=1, keepdims=True, dtype=float)
+    z = (share - share.mean(axis=0)) / share.std(axis=0)
+    np.testing.assert_allclose(rows, z / np.linalg.norm(z, axis=1, keepdims=True))
+    monkeypatch.setattr(choosing, "AXES", 3)
+    monkeypatch.setattr(choosing, "METHODS", {"CORAL": choosing.METHODS["CORAL"]})
+    assert choosing.main(["--data", str(tmp_path), "--tasks", "1", "--folds", "2"]) == 0
+    printed = capsys.readouterr().out.splitlines()
+    assert len(printed) == 2 + 7 + 2 + 1 and printed[-1].startswith("| the target's own labels |")
 
 
 @pytest.fixture

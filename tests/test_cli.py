@@ -14,6 +14,7 @@ import isthmus
 import numpy as np
 import pytest
 from isthmus import cli, folders, transfer
+from isthmus.alignments import ALIGNMENTS
 from isthmus.demo import digits
 
 GOOD_ROWS = [b"%d,%d,%s" % (i, i % 3, (b"x", b"y")[i % 2]) for i in range(12)]
@@ -162,6 +163,14 @@ def test_wrong_arguments_give_exit_code_2_and_one_sentence(arguments, message, c
         cli.main(arguments)
     assert stop.value.code == 2
     assert re.fullmatch(f"isthmus: error: .*{message}.*\n", capsys.readouterr().err)
+
+
+def test_help_says_what_each_alignment_does(capsys):
+    with pytest.raises(SystemExit):
+        cli.main(["transfer", "--help"])
+    said = " ".join(capsys.readouterr().out.split())
+    assert "--align {coral,linear-ot,standard,subspace,gfk,tca,none}" in said
+    assert all(f"{name}: {what}" in said for name, what in ALIGNMENTS.items())
 
 
 def test_transfer_writes_its_four_files_and_prints_the_report(tmp_path):

@@ -76,6 +76,46 @@ def test_models_and_pipelines_show_the_space_they_predict_in():
     assert display.name == "CORAL"
 
 
+@pytest.mark.parametrize("align", [im.StandardScaling(), im.CORAL()], ids=str)
+def test_rows_of_several_domains_go_through_the_map_of_each(align):
+    X, X_target = two_covariances(50, 40)
+    parts, targets = [X[:20], 3 * X[20:] + 5], [X_target[:15], X_target[15:] - 2]
+    align.fit(parts, X_target=targets)
+    numbers = np.repeat([0, 1, -1, -2], [20, 30, 15, 25])
+    rows = np.concatenate([*parts, *targets])
+    Z = align.transform(rows, domain=numbers)
+    swapped = np.r_[50:90, 0:50]
+    for given in (
+        {"X": parts, "X_target": targets},
+        {"X": rows[swapped], "sample_domain": numbers[swapped]},
+    ):
+        after = im.EmbeddingDisplay.from_estimator(align, **given).axes_[1]
+        same_up_to_sign(np.concatenate(offsets(after)), principal(Z))
+        gaps = im.MeanGapDisplay.from_estimator(align, **given)
+        for found, (source, target) in (
+            (gaps.before, (rows[:50], rows[50:])),
+            (gaps.after, (Z[:50], Z[50:])),
+        ):
+            scale = np.sqrt((source.var(axis=0) + target.var(axis=0)) / 2)
+            expected = np.abs(source.mean(axis=0) - target.mean(axis=0)) / scale
+            np.testing.assert_allclose(found, expected, rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({}, "give X_target or sample_domain, got neither"),
+        ({"X_target": np.eye(6), "sample_domain": np.arange(-3, 3)}, "got both"),
+        ({"sample_domain": np.zeros(6, int)}, r"must name rows of both sides, got no target rows \(< 0\)"),
+        ({"sample_domain": [0, -1]}, "one entry per row of X"),
+    ],
+)
+def test_bad_domains_get_one_sentence(given, message):
+    X, X_target = two_covariances(50, 40)
+    with pytest.raises(ValueError, match=message):
+        im.MeanGapDisplay.from_estimator(im.CORAL().fit(X, X_target=X_target), np.eye(6), **given)
+
+
 def test_spectrum_shows_eigenvalues_and_residuals():
     X, y, X_target, _ = shifted_classes(3.0, seed=0, n=50)
     model = im.make_transfer_pipeline(im.TCA(n_components=4), LogisticRegression()).fit(X, y, X_target)

@@ -69,7 +69,19 @@ FLOORS = [
     ),
     *("splitting", "unlabelled", "per_domain", "scorers", "selection"),
     *("tuning", "transfer", "candidates", "model_file", "persist"),
-    *("verdict", "report", "plot", "displays", "result", "folders", "datasets", "labels", "job", "demo"),
+    *(
+        "verdict",
+        "report",
+        "plot",
+        "displays",
+        "result",
+        "folders",
+        "datasets",
+        "labels",
+        "alignments",
+        "job",
+        "demo",
+    ),
     *("cli", "__main__", "__init__"),
 ]
 ALIGN_FAMILIES = (

@@ -9,6 +9,7 @@ import isthmus as im
 import numpy as np
 import pytest
 from isthmus import job, plot
+from isthmus.alignments import ALIGNMENTS
 from isthmus.report import SCORES
 from sklearn.linear_model import Ridge
 
@@ -50,7 +51,7 @@ CLASSES = {
 
 
 @pytest.mark.parametrize("values", CLASSES.values(), ids=CLASSES)
-@pytest.mark.parametrize("align", ["coral", "tca", "none"])
+@pytest.mark.parametrize("align", ALIGNMENTS)
 def test_class_labels_of_any_type_come_back_as_predictions(values, align):
     X, y, X_target = clouds()
     named = [values[k] for k in y]
@@ -61,7 +62,7 @@ def test_class_labels_of_any_type_come_back_as_predictions(values, align):
     assert (result.scores["aligned"] is None) == (align == "none") == (result.shift_after is None)
 
 
-@pytest.mark.parametrize("align", ["coral", "tca", "none"])
+@pytest.mark.parametrize("align", ALIGNMENTS)
 def test_regression_runs_through_every_alignment(align):
     X, y, X_target, y_target = lines()
     result = quick((X, y), (X_target, y_target), align=align)
@@ -200,9 +201,32 @@ def test_more_columns_than_rows_and_constant_columns_work():
     rng = np.random.default_rng(0)
     X, X_target = rng.normal(size=(12, 20)), rng.normal(size=(10, 20))
     X[:, 3] = X_target[:, 3] = 5.0
-    for align in ("coral", "tca"):
+    for align in ALIGNMENTS:
         result = quick((X, np.arange(12) % 2), (X_target, np.arange(10) % 2), align=align)
         assert np.isin(result.predictions, [0, 1]).all()
+
+
+@pytest.mark.parametrize(
+    ("align", "kind"),
+    [
+        ("coral", im.CORAL),
+        ("linear-ot", im.LinearOT),
+        ("standard", im.StandardScaling),
+        ("subspace", im.SubspaceAlignment),
+        ("gfk", im.GFK),
+        ("tca", im.TCA),
+    ],
+)
+def test_the_aligned_model_holds_the_method_named(align, kind):
+    X, y, X_target = clouds()
+    result = quick((X, y), (X_target, None), align=align)
+    aligner = result.model.named_steps["align"]
+    assert type(aligner) is kind and getattr(aligner, "with_mean", True)
+    shown = [entry["after"] for entry in result.feature_shift]
+    if align in ("coral", "linear-ot"):  # in the units of the features
+        np.testing.assert_allclose(shown, 0, atol=1e-9)
+    else:
+        assert set(shown) == {None}
 
 
 def test_numbers_too_large_to_scale_are_named():
@@ -299,7 +323,7 @@ def test_the_saved_model_predicts_raw_target_rows_in_a_new_process(tmp_path):
 
 
 @pytest.mark.parametrize("model", ["linear", "mlp"])
-@pytest.mark.parametrize("align", ["coral", "tca", "none"])
+@pytest.mark.parametrize("align", ALIGNMENTS)
 @pytest.mark.parametrize("n_labelled", [0, 40])
 def test_every_kept_model_comes_back_from_its_file(model, align, n_labelled, tmp_path, monkeypatch):
     monkeypatch.setattr(plot, "available", lambda: False)  # the pictures take the longest

@@ -111,6 +111,12 @@ class TestScorersAreTheirFormulas:
         assert of(scorer, pipeline, test, poisoned) == of(scorer, pipeline, test)
         assert of(scorer, pipeline, test, test.y.astype(float)) == of(scorer, pipeline, test)
 
+    @pytest.mark.parametrize("scorer", SCORERS, ids=by_name)
+    def test_labels_in_a_list_keep_their_kind_beside_text(self, scorer):
+        pipeline, test = fitted(im.CORAL())
+        mixed = [*test.y[:30].tolist(), *["unknown"] * 30]
+        assert of(scorer, pipeline, test, list(mixed)) == of(scorer, pipeline, test)
+
     def test_losses_of_dev(self):
         pipeline, test = fitted(im.CORAL(), LinearSVC())
         Z = pipeline.align_.transform(test.X[:30], domain="source")
@@ -264,6 +270,47 @@ class TestWhatIsAsked:
         alike = Alike().fit(train.X, train.y, sample_domain=train.sample_domain)
         assert of(scorer, alike, test) == pytest.approx(of(scorer, fitted()[0], test), rel=1e-9)
 
+    @pytest.mark.parametrize("align", [None, "coral", im.CORAL()], ids=str)
+    def test_weights_are_taken_where_a_predictor_without_domains_sees_the_source(self, align):
+        X, y, X_target, _ = toy()
+        X_target = X_target + 3.0
+        model = im.EasyTL(align).fit(X[:30], y[:30], X_target[:30])
+        test = im.pack_domains(X[30:], X_target[30:], y[30:])
+        # It takes all rows for target rows, which CORAL leaves where they are.
+        w = im.density_ratio(X[30:], X_target[30:])
+        wrong = model.predict(X[30:]) != y[30:]
+        found = of(im.ImportanceWeightedScorer(), model, test)
+        assert found == pytest.approx(np.sum(w * ~wrong) / w.sum(), rel=1e-12)
+        found = of(im.DeepEmbeddedValidation(), model, test)
+        assert found == pytest.approx(-im.dev_risk(wrong, w), rel=1e-12)
+        Z = X[30:] if model.align_ is None else model.align_.transform(X[30:], domain="source")
+        expected = -im.proxy_a_distance(Z, X_target[30:])
+        assert of(im.ProxyADistanceScorer(), model, test) == pytest.approx(expected, rel=1e-12)
+
+    def test_circular_validation_of_a_method_that_needs_target_labels_is_refused(self):
+        X, y, X_target, y_target = toy()
+        model = im.TrAdaBoostClassifier().fit(X[:30], y[:30], X_target[:30], y_target[:30])
+        test = im.pack_domains(X[30:], X_target[30:], y[30:])
+        message = "cannot fit TrAdaBoostClassifier with the domains exchanged: TrAdaBoostClassifier needs"
+        with pytest.raises(ValueError, match=message):
+            of(im.CircularValidation(), model, test)
+
+    @pytest.mark.parametrize("align", [im.StandardScaling(), im.CORAL(), im.LinearOT()], ids=str)
+    @pytest.mark.parametrize(
+        "scorer", [one for one in SCORERS if not isinstance(one, im.CircularValidation)], ids=by_name
+    )
+    def test_rows_of_each_source_go_through_its_own_map(self, align, scorer):
+        X, y, X_target, _ = toy()
+        far = np.repeat([0.0, 100.0], 30)[:, None]
+        number = np.repeat([2, 5], 30)
+        found = []
+        for rows in (X, X + far):
+            packed = np.concatenate([rows, X_target]), np.concatenate([y, y]), np.r_[number, [-3] * 60]
+            model = im.make_transfer_pipeline(align, LogisticRegression())
+            model.fit(packed[0], packed[1], sample_domain=packed[2])
+            found.append(scorer(model, packed[0], packed[1], sample_domain=packed[2]))
+        assert found[0] == pytest.approx(found[1], rel=1e-5, abs=1e-7)
+
     @pytest.mark.parametrize("scorer", SCORERS, ids=by_name)
     def test_a_search_is_the_estimator_it_found(self, scorer):
         train, test = halves()
@@ -280,7 +327,13 @@ class TestWhatIsAsked:
     def test_several_sources_and_targets(self, scorer):
         pipeline, test = fitted(im.CORAL())
         many = test._replace(sample_domain=np.repeat([0, 4, -2, -7], 15))
-        assert of(scorer, pipeline, many) == pytest.approx(of(scorer, pipeline, test), rel=1e-9)
+        expected = of(scorer, pipeline, test)
+        if isinstance(scorer, im.CircularValidation):  # CORAL has a map for each domain that is a source then
+            X, X_target, guess = test.X[:30], test.X[30:], pipeline.predict(test.X[30:])
+            back = clone(pipeline).fit([X_target[:15], X_target[15:]], guess, [X[:15], X[15:]])
+            expected = np.mean(back.predict(X) == test.y[:30])
+            assert expected != of(scorer, pipeline, test)
+        assert of(scorer, pipeline, many) == pytest.approx(expected, rel=1e-9)
 
     def test_tables_keep_their_names(self):
         train, test = halves()

@@ -13,6 +13,7 @@ from isthmus.selection import SCORERS
 from sklearn.base import BaseEstimator, ClassifierMixin, clone
 from sklearn.exceptions import FitFailedWarning
 from sklearn.linear_model import LogisticRegression, Ridge
+from sklearn.model_selection import GridSearchCV
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -73,6 +74,13 @@ class TestChoice:
     def test_a_steady_gain_beats_a_larger_one_that_is_within_its_spread(self):
         result = choose(NoneType=[0.5] * 3, MeanDiscrepancy=[0.6, 0.61, 0.62], CORAL=[0.3, 0.5, 1.8])
         assert result.best == "MeanDiscrepancy"
+
+    def test_every_scorer_shown_can_be_asked_for_its_choice(self):
+        X, y, X_target, _ = toy()
+        both = im.select_alignment(X, y, X_target, methods=[im.CORAL()], scorer=["entropy", "mmd"], cv=3)
+        alone = im.select_alignment(X, y, X_target, methods=[im.CORAL()], scorer="mmd", cv=3)
+        assert both.choice() == (both.best, both.reason)
+        assert both.choice("mmd") == (alone.best, alone.reason) and alone.best == "CORAL"
 
     def test_a_method_that_fails_is_left_out_and_said(self):
         X, y, X_target, _ = toy()
@@ -186,7 +194,8 @@ class TestArguments:
         X, y, X_target, _ = toy(n=40)
         result = im.select_alignment(X, y, X_target, scorer=list(SCORERS), cv=im.DomainSplit(2, test="both"))
         assert list(result.scores) == list(SCORERS)
-        assert result.methods[0] == "source only" and {"CORAL", "MeanDiscrepancy"} <= set(result.methods)
+        quick = ("StandardScaling", "MeanDiscrepancy", "CORAL", "LinearOT", "SubspaceAlignment", "TCA")
+        assert result.methods == ("source only", *quick)
         assert all(np.isfinite(values).all() for values in result.scores.values())
 
     def test_predictors_pipelines_and_the_users_model(self):
@@ -214,6 +223,44 @@ class TestArguments:
         given = {"transferpipeline__sample_domain": packed.sample_domain}
         alone = clone(steps).fit(packed.X, packed.y, **given)
         np.testing.assert_allclose(result.best_.predict_proba(X_target), alone.predict_proba(X_target))
+
+    @pytest.mark.parametrize("n_known", [0, 20])
+    def test_a_model_that_knows_no_domains_learns_from_labelled_rows_only(self, n_known):
+        X, y, X_target, y_target = toy()
+        known = np.arange(80) < n_known
+        model = KNeighborsClassifier(1)
+        result = im.select_alignment(
+            X,
+            y,
+            X_target,
+            y_target,
+            target_labelled=known,
+            methods={"model": model, "steps": make_pipeline(StandardScaler(), model)},
+            scorer="circular",
+            model=model,
+            y_target_test=y_target,
+            cv=2,
+        )
+        # Source only is the same model on the same rows.
+        np.testing.assert_array_equal(result.target_score[1], result.target_score[0])
+        np.testing.assert_array_equal(result.scores["circular"][1], result.scores["circular"][0])
+        packed = im.pack_domains(X, X_target, y, y_target, target_labelled=known)
+        (train, test), *_ = im.DomainSplit(2, test="both").split(
+            packed.X, packed.y, sample_domain=packed.sample_domain
+        )
+        train = train[(packed.sample_domain[train] >= 0) | packed.target_labelled[train]]
+        alone = make_pipeline(StandardScaler(), clone(model)).fit(packed.X[train], packed.y[train])
+        held = test[test >= 80]
+        assert result.target_score[2][0] == np.mean(alone.predict(packed.X[held]) == y_target[held - 80])
+
+    def test_a_search_gets_its_domains(self):
+        X, y, X_target, _ = toy()
+        inner = im.make_transfer_pipeline(None, LogisticRegression(max_iter=1000))
+        search = GridSearchCV(inner, {"align": [im.CORAL()]}, cv=im.DomainSplit(2))
+        methods = {"search": search, "CORAL": im.CORAL()}
+        result = im.select_alignment(X, y, X_target, methods=methods, scorer="mmd", cv=2)
+        np.testing.assert_array_equal(result.scores["mmd"][1], result.scores["mmd"][2])
+        assert result.best_.best_estimator_.align_.has_target_
 
     def test_several_sources_and_targets(self):
         X, y, X_target, y_target = toy()
@@ -257,6 +304,13 @@ class TestArguments:
             ({"scorer": []}, ValueError, "at least one scorer"),
             ({"scorer": 3}, TypeError, "a name or a scorer object, got int"),
             ({"methods": ["CORAL"]}, TypeError, "methods must hold estimators, got str"),
+            ({"methods": [im.CORAL]}, TypeError, "methods must hold estimators, got the class CORAL"),
+            (
+                {"methods": make_pipeline(im.CORAL(), Ridge())},
+                TypeError,
+                "Ridge at the end of 'Pipeline' would",
+            ),
+            ({"cv": 1}, ValueError, "n_splits must be an integer >= 2, got 1"),
             ({"methods": [im.CORAL(), im.CORAL()]}, ValueError, "got the same one twice"),
             ({"methods": {"source only": im.CORAL()}}, ValueError, "is taken"),
             ({"y_target_test": [0, 1]}, ValueError, "one label per target row, 80"),

@@ -103,6 +103,10 @@ class TestPack:
             np.testing.assert_array_equal(part, expected)
         assert [part.tolist() for part in back[4]] == [[True] * 10, [False] * 20, [True] * 30]
 
+    def test_numbers_in_a_list_beside_text_stay_numbers(self):
+        y = im.unpack_domains(np.eye(4), [3, 5, "unknown", None], [0, 0, -1, -1])[1]
+        assert y.dtype.kind == "i" and y.tolist() == [3, 5]
+
     def test_both_forms_fit_the_same(self):
         X, y, X_target, y_target = toy()
         packed = im.pack_domains(X, X_target, y, y_target, target_labelled=np.arange(60) < 9)

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from . import __version__
+from .alignments import ALIGNMENTS
 
 EXPECTED = (
     ValueError,
@@ -84,7 +85,8 @@ def _parser() -> argparse.ArgumentParser:
     job.add_argument("--label", default="target", help="name of the label column (default: %(default)s)")
     job.add_argument("--out", required=True, help="folder for model, metrics, predictions and report")
     job.add_argument("--task", choices=("auto", "classification", "regression"), default="auto")
-    job.add_argument("--align", choices=("coral", "tca", "none"), default="coral")
+    said = "; ".join(f"{name}: {what}" for name, what in ALIGNMENTS.items())
+    job.add_argument("--align", choices=tuple(ALIGNMENTS), default="coral", help=f"{said} (default: coral)")
     job.add_argument("--model", choices=("auto", "mlp", "linear"), default="auto")
     job.add_argument(
         "--test-size", type=float, default=0.5, help="share of the labelled target rows held out (0.5)"

@@ -6,8 +6,10 @@ from dataclasses import dataclass
 from typing import Any, Self
 
 import numpy as np
+from sklearn.utils import _safe_indexing
 from sklearn.utils.validation import check_is_fitted
 
+from .align.domains import domain_numbers, is_list_of_samples
 from .arrays import Array
 from .per_domain import aligned_rows, found_by_search
 from .plot import ACCENT, SOURCE, TARGET, plane
@@ -31,15 +33,20 @@ class EmbeddingDisplay:
     """What stands over the second panel."""
 
     @classmethod
-    def from_estimator(cls, estimator: Any, X: Any, X_target: Any, *, ax: Any = None) -> Self:
-        """Draw source rows `X` (ns, d) and target rows `X_target` (nt, d) before and after.
+    def from_estimator(
+        cls, estimator: Any, X: Any, X_target: Any = None, *, sample_domain: Any = None, ax: Any = None
+    ) -> Self:
+        """Draw source rows and target rows before and after.
 
         Parameters
         ----------
         estimator : a fitted aligner, `TransferPipeline`, `TransferClassifier`, or a Pipeline with one of them
+        X, X_target : source rows (ns, d) and target rows (nt, d), or lists of such, one per domain; with
+            `sample_domain` the rows of all domains (n, d) as `X`
+        sample_domain : integers (n,), >= 0 source, < 0 target, in place of `X_target`
         ax : two matplotlib axes, or None for a new figure
         """
-        before, after, name = _before_and_after(estimator, X, X_target)
+        before, after, name = _before_and_after(estimator, X, X_target, sample_domain)
         return cls(plane(*before), plane(*after), name).plot(ax)
 
     def plot(self, ax: Any = None) -> Self:
@@ -112,12 +119,14 @@ class MeanGapDisplay:
     """What stands over the second panel."""
 
     @classmethod
-    def from_estimator(cls, estimator: Any, X: Any, X_target: Any, *, ax: Any = None) -> Self:
-        """Draw the gaps of source rows `X` (ns, d) and target rows `X_target` (nt, d) before and after.
+    def from_estimator(
+        cls, estimator: Any, X: Any, X_target: Any = None, *, sample_domain: Any = None, ax: Any = None
+    ) -> Self:
+        """Draw the gaps between source rows and target rows before and after.
 
-        Parameters as in `EmbeddingDisplay.from_estimator`.
+        Parameters as in `EmbeddingDisplay.from_estimator`; all sources count as one, and so do all targets.
         """
-        before, after, name = _before_and_after(estimator, X, X_target)
+        before, after, name = _before_and_after(estimator, X, X_target, sample_domain)
         return cls(_gaps(*before), _gaps(*after), name).plot(ax)
 
     def plot(self, ax: Any = None) -> Self:
@@ -140,11 +149,40 @@ def _gaps(source: Array, target: Array) -> Array:
 
 
 def _before_and_after(
-    estimator: Any, X: Any, X_target: Any
+    estimator: Any, X: Any, X_target: Any, sample_domain: Any
 ) -> tuple[tuple[Array, Array], tuple[Array, Array], str]:
-    before = np.asarray(X, dtype=np.float64), np.asarray(X_target, dtype=np.float64)
-    after = aligned_rows(estimator, X, "source"), aligned_rows(estimator, X_target, "target")
+    source, target = _sides(X, X_target, sample_domain)
+
+    def given(rows: Any, domain: Any) -> Array:
+        return np.asarray(rows, dtype=np.float64)
+
+    def moved(rows: Any, domain: Any) -> Array:
+        return aligned_rows(estimator, rows, domain)
+
+    before, after = (
+        (np.concatenate([show(*part) for part in source]), np.concatenate([show(*part) for part in target]))
+        for show in (given, moved)
+    )
     return before, after, type(_aligner(estimator)).__name__
+
+
+def _sides(X: Any, X_target: Any, sample_domain: Any) -> tuple[list[tuple[Any, Any]], ...]:
+    """Rows and what names their domain, of the source and of the target; several parts where lists came."""
+    if (X_target is None) == (sample_domain is None):
+        raise ValueError(f"give X_target or sample_domain, got {'neither' if X_target is None else 'both'}")
+    if sample_domain is not None:
+        numbers = domain_numbers(sample_domain, np.shape(X)[0])
+        places = [np.flatnonzero(numbers >= 0), np.flatnonzero(numbers < 0)]
+        for name, place in zip(("source rows (>= 0)", "target rows (< 0)"), places, strict=True):
+            if not len(place):
+                raise ValueError(f"sample_domain must name rows of both sides, got no {name}")
+        return tuple([(_safe_indexing(X, place), numbers[place])] for place in places)
+    return tuple(
+        [(part, np.full(len(part), first + step * i)) for i, part in enumerate(rows)]
+        if is_list_of_samples(rows)
+        else [(rows, kind)]
+        for rows, kind, first, step in ((X, "source", 0, 1), (X_target, "target", -1, -1))
+    )
 
 
 def _aligner(estimator: Any) -> Any:

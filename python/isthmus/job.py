@@ -21,7 +21,7 @@ from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import StandardScaler
 
 from . import __version__, candidates, datasets, folders, labels, persist, plot, report
-from .align import CORAL, TCA
+from .alignments import ALIGNMENTS, named_alignment
 from .result import KEPT, Result, Score, Shift
 from .two_sample import two_sample_test
 from .verdict import Verdict, score_interval, verdict
@@ -29,7 +29,6 @@ from .verdict import Verdict, score_interval, verdict
 __all__ = ["Result", "Score", "Shift", "transfer"]
 
 FILES = ("model.safetensors", "metrics.json", "predictions.csv", "report.html")
-ALIGNMENTS = ("coral", "tca", "none")
 N_BOOTSTRAP = 2000
 N_PERMUTATIONS = 999
 SHIFT_ROWS = 2000  # rows of each domain that enter the two-sample test
@@ -62,7 +61,8 @@ def transfer(
     label : name of the label column
     task : "auto", "classification" or "regression"; "auto" takes text, booleans and integers of at most 20
         distinct values as classes
-    align : "coral", "tca" or "none"
+    align : "coral", "linear-ot", "standard" (`StandardScaling`), "subspace" (`SubspaceAlignment`), "gfk",
+        "tca" or "none"; "subspace" and "gfk" centre each domain first
     model : "mlp" (one hidden layer), "linear", or "auto": "mlp" for classes, "linear" for numbers
     test_size : share of the labelled target rows held out for the scores, stratified; the rest fine-tunes
     random_state : seed of the split, the networks, the permutations and the bootstrap
@@ -255,10 +255,9 @@ def _fit(data: _Data, settings: Mapping[str, Any], notes: list[str], clock: _Clo
     before, after = _shift(data.Z, data.Z_target, seed), None
     if max(len(data.Z), len(data.Z_target)) > SHIFT_ROWS:
         notes.append(f"The shift was measured on {SHIFT_ROWS} random rows of a domain that has more.")
-    aligner, moved = None, None
-    if align != "none":
+    aligner, moved = named_alignment(align, data.Z.shape[1]), None
+    if aligner is not None:
         clock.stage(f"aligning by {align}")
-        aligner = CORAL() if align == "coral" else TCA(n_components=min(30, data.Z.shape[1]))
         aligner.fit(data.Z, y.source, data.Z_target)
         moved = aligner.transform(data.Z, domain="source"), aligner.transform(data.Z_target, domain="target")
         clock.stage("measuring the shift after alignment")
@@ -277,7 +276,9 @@ def _fit(data: _Data, settings: Mapping[str, Any], notes: list[str], clock: _Clo
     )
     if data.train.size and "target_only" not in models:
         notes.append("There is no target-only model: its training rows hold a single label value.")
-    return _Fitted(models, moved, before, after, _feature_shift(data, moved if align == "coral" else None))
+    # Shown feature by feature where the aligned columns are still the features, in their units.
+    kept = align in ("coral", "linear-ot")
+    return _Fitted(models, moved, before, after, _feature_shift(data, moved if kept else None))
 
 
 def _shift(Z: Rows, Z_target: Rows, seed: int) -> Shift:

@@ -6,10 +6,12 @@ import inspect
 from typing import Any
 
 import numpy as np
+from sklearn.model_selection._search import BaseSearchCV
 from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import has_fit_parameter
 
 from .arrays import Array
+from .splitting import DomainSplit
 
 __all__ = ["aligned_rows", "fit_names", "found_by_search", "respond"]
 
@@ -29,17 +31,19 @@ def respond(estimator: Any, method: str, rows: Any, domain: Any) -> Array:
     return np.asarray(call(rows, domain=domain) if _takes(call, "domain") else call(rows))
 
 
-def aligned_rows(estimator: Any, rows: Any, domain: Any) -> Array:
+def aligned_rows(estimator: Any, rows: Any, domain: Any, *, predicted: bool = False) -> Array:
     """Rows of a domain in the space in which `estimator` predicts, as float64.
 
     The first that fits: the `best_estimator_` of a search; the steps of a Pipeline before the last, then the
     last; `features(rows, domain=)`; the fitted aligner `align_`; `transform(rows, domain=)`; the rows as they
-    are.
+    are. `predicted`: where `predict` sees them; one that takes no `domain` moves all by the target's map.
     """
     estimator = found_by_search(estimator)
     if isinstance(estimator, Pipeline):
-        return aligned_rows(estimator[-1], _through(estimator, rows, domain), domain)
+        return aligned_rows(estimator[-1], _through(estimator, rows, domain), domain, predicted=predicted)
     align = getattr(estimator, "align_", None)
+    if predicted and align is not None and not _takes(estimator.predict, "domain"):
+        domain = "target"
     if hasattr(estimator, "features") and _takes(estimator.features, "domain"):
         rows = estimator.features(rows, domain=domain)
     elif align is not None:
@@ -55,7 +59,14 @@ def found_by_search(estimator: Any) -> Any:
 
 
 def fit_names(estimator: Any, name: str) -> list[str]:
-    """The arguments by which `name` reaches the `fit` of the estimator, or of the steps of a Pipeline."""
+    """The arguments by which `name` reaches the `fit` of the estimator, or of the steps of a Pipeline.
+
+    A search hands on what its estimator takes; `DomainSplit` in it gets the domain numbers as `groups`.
+    """
+    if isinstance(estimator, BaseSearchCV):
+        names = fit_names(estimator.estimator, name)
+        splits = name == "sample_domain" and isinstance(estimator.cv, DomainSplit)
+        return [*names, "groups"] if names and splits else names
     if not isinstance(estimator, Pipeline):
         return [name] if has_fit_parameter(estimator, name) else []
     steps = [(key, step) for key, step in estimator.steps if hasattr(step, "fit")]

@@ -12,7 +12,7 @@ from sklearn.metrics import accuracy_score, r2_score
 from sklearn.utils import _safe_indexing
 from sklearn.utils.metadata_routing import UNUSED
 
-from .align.domains import domain_numbers, plain_labels
+from .align.domains import domain_numbers, label_array, plain_labels
 from .arrays import Array
 from .kernel_base import Kernel
 from .kernels import DEFAULT_KERNEL
@@ -104,7 +104,7 @@ class UnlabelledScorer(BaseEstimator):  # type: ignore[misc]
             return _Sample(rows, "source", labels), _Sample(X, "target", None)
         numbers = domain_numbers(sample_domain, np.shape(X)[0])
         of_source, of_target = np.flatnonzero(numbers >= 0), np.flatnonzero(numbers < 0)
-        labels = None if y is None else plain_labels(np.asarray(y)[of_source])
+        labels = None if y is None else plain_labels(label_array(y)[of_source])
         source = _Sample(_safe_indexing(X, of_source), numbers[of_source], labels)
         return source, _Sample(_safe_indexing(X, of_target), numbers[of_target], None)
 
@@ -120,7 +120,8 @@ class _Weighted(UnlabelledScorer):
     ratio: Any
     random_state: Any
 
-    def _weights(self, Z_source: Array, Z_target: Array) -> Array:
+    def _weights(self, estimator: Any, source: _Sample, target: _Sample) -> Array:
+        Z_source, Z_target = _both_aligned(estimator, source, target, predicted=True)
         ratio = self.ratio
         if ratio is not None and not isinstance(ratio, BaseEstimator) and callable(ratio):
             return np.asarray(ratio(Z_source, Z_target), dtype=np.float64)
@@ -156,7 +157,7 @@ class ImportanceWeightedScorer(_Weighted):
         self.random_state = random_state
 
     def _value(self, estimator: Any, source: _Sample, target: _Sample) -> float:
-        weight = self._weights(*_both_aligned(estimator, source, target))
+        weight = self._weights(estimator, source, target)
         predicted = respond(estimator, "predict", source.rows, source.domain)
         return importance_weighted_score(
             source.labels, predicted, weight, metric=_metric(self.metric, estimator)
@@ -192,7 +193,7 @@ class DeepEmbeddedValidation(_Weighted):
         self.random_state = random_state
 
     def _value(self, estimator: Any, source: _Sample, target: _Sample) -> float:
-        weight = self._weights(*_both_aligned(estimator, source, target))
+        weight = self._weights(estimator, source, target)
         return -dev_risk(self._losses(estimator, source), weight)
 
     def _losses(self, estimator: Any, source: _Sample) -> Array:
@@ -257,6 +258,7 @@ class CircularValidation(UnlabelledScorer):
     A clone of the estimator is fitted with the target rows and their predictions as its source and the source
     rows as its unlabelled target, and its predictions of the source rows are compared with their labels.
     Known as reverse validation too. Where a single class was predicted, that class is the backward model.
+    A method that cannot do without labelled target rows has no backward model: ValueError.
 
     Parameters
     ----------
@@ -294,10 +296,15 @@ class CircularValidation(UnlabelledScorer):
         with config_context(enable_metadata_routing=False):
             copy = clone(found_by_search(estimator))
             takers = fit_names(copy, "sample_domain")
-            if takers:
-                copy.fit(np.concatenate(rows), labels, **dict.fromkeys(takers, domain))
-            else:
-                copy.fit(rows[0], pseudo)
+            try:
+                if takers:
+                    copy.fit(np.concatenate(rows), labels, **dict.fromkeys(takers, domain))
+                else:
+                    copy.fit(rows[0], pseudo)
+            except ValueError as error:
+                raise ValueError(
+                    f"CircularValidation cannot fit {type(copy).__name__} with the domains exchanged: {error}"
+                ) from error
         return respond(copy, "predict", rows[1], new_target)
 
 
@@ -350,8 +357,10 @@ class ProxyADistanceScorer(UnlabelledScorer):
         return -proxy_a_distance(*both, classifier=self.classifier, random_state=self.random_state)
 
 
-def _both_aligned(estimator: Any, source: _Sample, target: _Sample) -> tuple[Array, Array]:
-    both = (aligned_rows(estimator, part.rows, part.domain) for part in (source, target))
+def _both_aligned(
+    estimator: Any, source: _Sample, target: _Sample, *, predicted: bool = False
+) -> tuple[Array, Array]:
+    both = (aligned_rows(estimator, part.rows, part.domain, predicted=predicted) for part in (source, target))
     return next(both), next(both)
 
 

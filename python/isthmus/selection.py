@@ -6,6 +6,7 @@ import html
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from numbers import Integral
 from time import perf_counter
 from typing import Any
 
@@ -15,12 +16,15 @@ from sklearn.base import clone, is_regressor
 from sklearn.exceptions import FitFailedWarning
 from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.metrics import accuracy_score, r2_score
+from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import has_fit_parameter
 
 from . import scorers
 from .align.components import TCA
-from .align.moments import CORAL, MeanDiscrepancy
+from .align.moments import CORAL, LinearOT, MeanDiscrepancy
 from .align.pipeline import make_transfer_pipeline
+from .align.scaling import StandardScaling
+from .align.subspace import SubspaceAlignment
 from .arrays import Array
 from .per_domain import fit_names, respond
 from .splitting import DomainSplit, PackedDomains, pack_domains
@@ -70,6 +74,11 @@ class AlignmentSelection:
     def spread(self, scorer: str | None = None) -> Array:
         """The standard deviation over the folds (n_methods,) by a scorer, the choosing one by default."""
         return np.asarray(_deviation(self._of(scorer)))
+
+    def choice(self, scorer: str | None = None) -> tuple[str, str]:
+        """The method that a scorer chooses and why, the choosing one by default."""
+        values = self._of(scorer)
+        return _choice(self.methods, (next(iter(self.scores)) if scorer is None else scorer, values))
 
     def to_dict(self) -> dict[str, dict[str, float]]:
         """Method to its row of the table: mean and spread of every scorer, seconds to fit, target score."""
@@ -147,11 +156,14 @@ def select_alignment(
     y_target, target_labelled : labels of target rows and which of them may be used in the fits, as in the
         aligners' `fit`; the scorers do not read them
     methods : name to aligner, or a list of aligners; a method with `predict` of its own is used as it is, an
-        aligner as `make_transfer_pipeline(aligner, model)`. None: MeanDiscrepancy, CORAL, TCA. The model on
-        the source alone is always among them, as "source only".
+        aligner as `make_transfer_pipeline(aligner, model)`; a model that knows no domains learns from the
+        labelled rows. None: StandardScaling, MeanDiscrepancy, CORAL, LinearOT, SubspaceAlignment (domains
+        centred) and TCA, each in O(n d^2 + d^3), for classes and numbers. The model on the source alone is
+        always among them, as "source only".
     scorer : "importance_weighted", "dev", "entropy", "soft_neighborhood_density", "circular", "mmd",
         "proxy_a_distance", a scorer object, or a list of these: all are shown, the first chooses
-    cv : splitter whose `split` takes `sample_domain`; None: `DomainSplit(5, test="both")`
+    cv : splitter whose `split` takes `sample_domain`, or the number of folds, 5 if None, of
+        `DomainSplit(test="both")`
     model : classifier or regressor behind the aligners; None: LogisticRegression, or Ridge for numbers that
         are not whole
     y_target_test : true labels of all target rows (nt,), for show: the accuracy (or R2) on held-out target
@@ -165,7 +177,7 @@ def select_alignment(
 
     Raises
     ------
-    TypeError : a method without `fit`.
+    TypeError : a method without `fit`; a Pipeline that moves rows and whose last step knows no domains.
     ValueError : an unknown scorer, two methods of one name, a domain with too few rows for the folds. What
         stops source only stops all; another method that fails is a FitFailedWarning and a row of NaN.
 
@@ -179,7 +191,8 @@ def select_alignment(
         values = packed.y.dtype.kind == "f" and not np.array_equal(packed.y, np.rint(packed.y))
         model = Ridge() if values else LogisticRegression(max_iter=1000)
     tried, chosen_by = _methods(methods, model), _scorers(scorer)
-    splitter = DomainSplit(5, test="both") if cv is None else cv
+    cv = 5 if cv is None else cv
+    splitter = DomainSplit(int(cv), test="both") if isinstance(cv, Integral) else cv
     folds = list(splitter.split(packed.X, packed.y, sample_domain=packed.sample_domain))
     shape = (len(tried), len(folds))
     found = {name: np.full(shape, np.nan) for name in chosen_by}
@@ -247,6 +260,8 @@ def _fitted(estimator: Any, packed: PackedDomains, rows: Array) -> Any:
         given["target_labelled"] = packed.target_labelled[rows]
     assert packed.y is not None
     named = {key: values for name, values in given.items() for key in fit_names(estimator, name)}
+    if not named:  # it would learn what stands in place of the labels
+        rows = rows[(packed.sample_domain[rows] >= 0) | packed.target_labelled[rows]]
     return clone(estimator).fit(packed.X[rows], packed.y[rows], **named)
 
 
@@ -271,7 +286,10 @@ def _truth(y_target_test: Any, packed: PackedDomains) -> Array:
 def _methods(methods: Any, model: Any) -> dict[str, Any]:
     """Name to estimator, source only first."""
     if methods is None:
-        methods = [MeanDiscrepancy(), CORAL(), TCA()]
+        subspaces = SubspaceAlignment(with_mean=True)
+        methods = [StandardScaling(), MeanDiscrepancy(), CORAL(), LinearOT(), subspaces, TCA()]
+    elif hasattr(methods, "fit"):
+        methods = [methods]
     if not isinstance(methods, Mapping):
         listed = list(methods)
         kinds = [type(method).__name__ for method in listed]
@@ -286,8 +304,16 @@ def _methods(methods: Any, model: Any) -> dict[str, Any]:
     for name, method in methods.items():
         if name == SOURCE_ONLY:
             raise ValueError(f"the name {SOURCE_ONLY!r} is taken: that method is always tried")
-        if not hasattr(method, "fit"):
-            raise TypeError(f"methods must hold estimators, got {type(method).__name__} as {name!r}")
+        if isinstance(method, type) or not hasattr(method, "fit"):
+            kind = f"the class {method.__name__}" if isinstance(method, type) else type(method).__name__
+            raise TypeError(f"methods must hold estimators, got {kind} as {name!r}")
+        if isinstance(method, Pipeline) and hasattr(method, "predict"):
+            last = method[-1]
+            if fit_names(method, "sample_domain") and not fit_names(last, "sample_domain"):
+                raise TypeError(
+                    f"{type(last).__name__} at the end of {name!r} would learn from unlabelled target rows: "
+                    "put make_transfer_pipeline(aligner, model) there"
+                )
         tried[name] = method if hasattr(method, "predict") else make_transfer_pipeline(method, model)
     return tried
 

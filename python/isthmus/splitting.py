@@ -12,7 +12,7 @@ from sklearn.base import BaseEstimator
 from sklearn.model_selection import BaseCrossValidator
 from sklearn.utils.validation import _num_samples
 
-from .align.domains import domain_numbers, plain_labels, read_domains
+from .align.domains import domain_numbers, label_array, plain_labels, read_domains
 from .arrays import Array, generator
 
 __all__ = ["DomainSplit", "PackedDomains", "pack_domains", "unpack_domains"]
@@ -119,7 +119,7 @@ def unpack_domains(
     rows = np.asarray(X)
     number = domain_numbers(sample_domain, len(rows))
     _check_both_sides(number)
-    labels = None if y is None else np.asarray(y)
+    labels = None if y is None else label_array(y)
     labelled = np.zeros(len(rows), bool) if target_labelled is None else np.asarray(target_labelled, bool)
     for name, values in (("y", labels), ("target_labelled", labelled)):
         if values is not None and len(values) != len(rows):
@@ -218,7 +218,7 @@ class DomainSplit(BaseCrossValidator):  # type: ignore[misc]
         n_splits = int(self.n_splits)
         group = np.zeros(len(number), dtype=np.intp)
         if y is not None:
-            group[number >= 0] = _classes(plain_labels(np.asarray(y)[number >= 0]))
+            group[number >= 0] = _classes(plain_labels(label_array(y)[number >= 0]))
         shuffled = generator(self.random_state).permutation(len(number))
         fold = np.empty(len(number), dtype=np.intp)
         for one in np.unique(number):

@@ -19,6 +19,7 @@ __all__ = [
     "fit_arguments",
     "is_list_of_samples",
     "kind_or_numbers",
+    "label_array",
     "plain_labels",
     "positive",
     "read_domains",
@@ -303,6 +304,11 @@ def source_mask(sample_domain: Any, n_rows: int, name: str = "sample_domain") ->
     return domain_numbers(sample_domain, n_rows, name) >= 0
 
 
+def label_array(y: Any) -> Array:
+    """`y` as an array; a list that mixes text with other labels does not become text."""
+    return plain_labels(y) if isinstance(y, list | tuple) else np.asarray(to_numpy(y))
+
+
 def plain_labels(y: Any) -> Array:
     """`y` without an object dtype, unless it mixes text with other labels: numpy makes text of them all.
 
@@ -343,7 +349,7 @@ def check_target_rows(
 def _labels(y: Any, name: str, rows: str, n_rows: int) -> Array | None:
     if y is None:
         return None
-    labels = plain_labels(y) if isinstance(y, list | tuple) else to_numpy(y)
+    labels = label_array(y)
     if labels.ndim == 0 or len(labels) != n_rows:
         raise ValueError(f"{name} must have one label per row of {rows}, {n_rows}, got shape {labels.shape}")
     return labels
