@@ -253,6 +253,21 @@ class TestArguments:
         held = test[test >= 80]
         assert result.target_score[2][0] == np.mean(alone.predict(packed.X[held]) == y_target[held - 80])
 
+    @pytest.mark.parametrize("scorer", ["dev", im.DeepEmbeddedValidation()], ids=str)
+    def test_dev_compares_all_methods_by_one_loss(self, scorer):
+        X, y, X_target, _ = toy()
+        chosen = [im.CORAL(), im.EasyTL()]  # EasyTL has no probabilities
+        found, zero_one, log = (
+            im.select_alignment(X, y, X_target, methods=methods, scorer=one, cv=2).mean()
+            for methods, one in (
+                (chosen, scorer),
+                (chosen, im.DeepEmbeddedValidation(loss="zero_one")),
+                (chosen[:1], scorer),
+            )
+        )
+        np.testing.assert_array_equal(found, zero_one)
+        assert (found[:2] != log).all()
+
     def test_a_search_gets_its_domains(self):
         X, y, X_target, _ = toy()
         inner = im.make_transfer_pipeline(None, LogisticRegression(max_iter=1000))

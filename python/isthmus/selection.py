@@ -161,7 +161,8 @@ def select_alignment(
         centred) and TCA, each in O(n d^2 + d^3), for classes and numbers. The model on the source alone is
         always among them, as "source only".
     scorer : "importance_weighted", "dev", "entropy", "soft_neighborhood_density", "circular", "mmd",
-        "proxy_a_distance", a scorer object, or a list of these: all are shown, the first chooses
+        "proxy_a_distance", a scorer object, or a list of these: all are shown, the first chooses. "dev" takes
+        one loss for all: "zero_one" where a method has no `predict_proba`
     cv : splitter whose `split` takes `sample_domain`, or the number of folds, 5 if None, of
         `DomainSplit(test="both")`
     model : classifier or regressor behind the aligners; None: LogisticRegression, or Ridge for numbers that
@@ -190,7 +191,8 @@ def select_alignment(
     if model is None:
         values = packed.y.dtype.kind == "f" and not np.array_equal(packed.y, np.rint(packed.y))
         model = Ridge() if values else LogisticRegression(max_iter=1000)
-    tried, chosen_by = _methods(methods, model), _scorers(scorer)
+    tried = _methods(methods, model)
+    chosen_by = {name: _of_one_loss(one, tried) for name, one in _scorers(scorer).items()}
     cv = 5 if cv is None else cv
     splitter = DomainSplit(int(cv), test="both") if isinstance(cv, Integral) else cv
     folds = list(splitter.split(packed.X, packed.y, sample_domain=packed.sample_domain))
@@ -316,6 +318,14 @@ def _methods(methods: Any, model: Any) -> dict[str, Any]:
                 )
         tried[name] = method if hasattr(method, "predict") else make_transfer_pipeline(method, model)
     return tried
+
+
+def _of_one_loss(scorer: Any, tried: Mapping[str, Any]) -> Any:
+    """The scorer; DEV without a loss of its own gets one that every method tried has."""
+    if not isinstance(scorer, scorers.DeepEmbeddedValidation) or scorer.loss is not None:
+        return scorer
+    without = [one for one in tried.values() if not is_regressor(one) and not hasattr(one, "predict_proba")]
+    return clone(scorer).set_params(loss="zero_one") if without else scorer
 
 
 def _scorers(scorer: Any) -> dict[str, Any]:
