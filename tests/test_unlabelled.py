@@ -4,6 +4,7 @@ import isthmus as im
 import numpy as np
 import pytest
 import sklearn
+from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.neighbors import KNeighborsClassifier
 from threadpoolctl import threadpool_limits
@@ -130,10 +131,23 @@ def test_bad_input_gets_one_sentence(call, message):
         call()
 
 
-def test_proxy_a_distance_from_the_ratio(rng):
-    """Domains of unequal size: a row is called target where the ratio of the densities exceeds 1."""
-    X, X_target = rng.normal(size=(90, 2)), 0.7 + rng.normal(size=(30, 2))
-    called = im.density_ratio(X, X_target) > 1
-    swapped = im.density_ratio(X_target, X) > 1  # the target rows, judged with the domains exchanged
-    error = (called.mean() + swapped.mean()) / 2
-    assert im.proxy_a_distance(X, X_target) == pytest.approx(2 - 4 * error, abs=0.15)
+class FirstColumn(ClassifierMixin, BaseEstimator):
+    """P(target | row) is the first column."""
+
+    def fit(self, X, y):
+        self.classes_ = np.unique(y)
+        return self
+
+    def predict_proba(self, X):
+        return np.column_stack([1 - X[:, 0], X[:, 0]])
+
+
+def test_proxy_a_distance_is_the_mean_of_both_errors():
+    """6 source and 2 target rows: a row is called target beyond 2 / 8; at 2 / 8 it is half a mistake."""
+    X = np.array([[0.1], [0.2], [0.25], [0.3], [0.1], [0.1]])
+    X_target = np.array([[0.9], [0.2]])
+    error = (1.5 / 6 + 1 / 2) / 2
+    found = im.proxy_a_distance(X, X_target, classifier=FirstColumn())
+    assert found == pytest.approx(2 * (1 - 2 * error), rel=1e-12)
+    ratio = im.density_ratio(X, X_target, classifier=FirstColumn())
+    np.testing.assert_allclose(ratio, X[:, 0] / (1 - X[:, 0]) * 3, rtol=1e-12)

@@ -173,8 +173,8 @@ class DeepEmbeddedValidation(_Weighted):
     Parameters
     ----------
     loss : "zero_one", "log" (needs `predict_proba`), "squared", or callable(y_true, y_pred) -> losses (ns,);
-        None: "log" for a classifier with `predict_proba`, "zero_one" without, "squared" for a regressor; scores
-        by different losses do not compare
+        None: "log" for a classifier with `predict_proba`, "zero_one" without, "squared" for a regressor;
+        scores by different losses do not compare
     ratio, source, random_state : as in `ImportanceWeightedScorer`; weights are taken as they are
 
     Source: You, Wang, Long, Jordan, ICML 2019.
