@@ -8,16 +8,17 @@ from pathlib import Path
 
 from .table import markdown
 
-BEGIN, END = "<!-- speed:begin -->", "<!-- speed:end -->"
+MARK = "speed"
 
 
-def insert(readme: str, table: str) -> str:
-    """The text with everything between the two marks replaced by the table."""
-    before, begin, rest = readme.partition(BEGIN)
-    _, end, after = rest.partition(END)
+def insert(page: str, table: str, mark: str = MARK) -> str:
+    """The text with everything between the two comments of `mark` replaced by the table."""
+    first, last = f"<!-- {mark}:begin -->", f"<!-- {mark}:end -->"
+    before, begin, rest = page.partition(first)
+    _, end, after = rest.partition(last)
     if not (begin and end):
-        raise ValueError(f"the README must contain {BEGIN} and {END}, in this order")
-    return f"{before}{BEGIN}\n{table}\n{END}{after}"
+        raise ValueError(f"the page must contain {first} and {last}, in this order")
+    return f"{before}{first}\n{table}\n{last}{after}"
 
 
 def main(arguments: list[str]) -> int:
