@@ -41,8 +41,8 @@ def markdown(report: dict[str, Any]) -> str:
     versions = ", ".join(f"{name} {where['packages'][name]}" for name in ("numpy", "scipy", "scikit-learn"))
     spent = sum(sum(found["seconds"].values()) for found in report["methods"].values())
     lines = [
-        f"Commit {where['commit']}, {where['date'][:10]}; {versions}; {where['cpu']}, {where['threads']} threads, "
-        f"{spent:.0f} s in all."
+        f"Commit {where['commit']}, {where['date'][:10]}; {versions}; {where['cpu']}, "
+        f"{where['threads']} threads, {spent:.0f} s in all."
     ]
     for data, tasks in _tables(report):
         rows = [f"| method | | {' | '.join(tasks)} |", f"|---|---|{'---:|' * len(tasks)}"]

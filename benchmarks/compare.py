@@ -1,4 +1,4 @@
-"""Isthmus and peers, or two installs, in turns: `python -m benchmarks.compare --quick | --full | --sweep`."""
+"""Isthmus and peers, or two installs, in turns: `python -m benchmarks.compare --quick | --full | ...`."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ TIERS = {
     "quick": {"budget": 1.0, "rounds": 4},
     "full": {"budget": 8.0, "rounds": 8},
     "sweep": {"budget": 6.0, "rounds": 6},
+    "large": {"budget": 0.0, "rounds": 2},
 }
 
 
@@ -42,9 +43,10 @@ def run(tier: str, threads: int, only: str = "", shrink: int = 1, with_memory: b
         print(f"[{number}/{len(chosen)}] {case.id}", file=sys.stderr, flush=True)
         report["cases"].append(measure_case(case, threads, limits["budget"], int(limits["rounds"])))
     report["memory"] = {}
-    if with_memory and tier == "full":
+    report["memory_limits"] = memory.LIMITS
+    if with_memory:
         for case, names in memory.ASKED.items():
-            if only in case.id:
+            if case.tier == tier and only in case.id:
                 print(f"peak memory of {case.id}", file=sys.stderr, flush=True)
                 report["memory"][case.id] = {name: memory.measure(case.id, name, threads) for name in names}
     close(report["environment"])
@@ -67,6 +69,9 @@ def main(arguments: list[str] | None = None) -> int:
         action="store_const",
         const="sweep",
         help="mmd2 over n, for `benchmarks.plots`",
+    )
+    tiers.add_argument(
+        "--large", dest="tier", action="store_const", const="large", help="100 000 rows, some minutes"
     )
     parser.add_argument(
         "--against",

@@ -22,6 +22,7 @@ PACKAGES = (
     "pykeops",
     "hyppo",
     "POT",
+    "skada",
     "pytest-benchmark",
 )
 

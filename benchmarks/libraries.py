@@ -15,6 +15,7 @@ from .cases import Case, Inputs, gammas, kernel_values
 from .numpy_usual import squared_distances
 
 Call = Callable[[], Any]
+LINEAR_OT_REG = 1e-6
 
 
 def sklearn_mmd2(case: Case, data: Inputs) -> Call:
@@ -57,46 +58,11 @@ def cdist_mmd2(case: Case, data: Inputs) -> Call:
     return run
 
 
-def scipy_tca(case: Case, data: Inputs, *, iterative: bool) -> Call:
-    """TCA from the stored kernel matrix; dense pencil, or Lanczos on it with the rank-one term folded in."""
-    linalg, sparse = library("scipy.linalg"), library("scipy.sparse.linalg")
-    n, m, k = case.n, case.m, case.q
-    z = np.concatenate([data.x, data.y])
-    gap = np.concatenate([np.full(n, 1.0 / n), np.full(m, -1.0 / m)]) / np.sqrt(1 / n + 1 / m)
-
-    def dense() -> Any:
-        kernel = kernel_values(case, squared_distances(z, z), np)
-        force = kernel @ gap
-        centred = kernel - kernel.mean(0)
-        metric = np.eye(n + m) + np.outer(force, force)
-        _, a = linalg.eigh(centred.T @ centred, metric, subset_by_index=[n + m - k, n + m - 1])
-        return kernel @ (a / np.linalg.norm(a, axis=0))
-
-    def lanczos() -> Any:
-        kernel = kernel_values(case, squared_distances(z, z), np)
-        force = kernel @ gap
-        square = force @ force
-        shrink = (1 - 1 / np.sqrt(1 + square)) / square
-
-        def whiten(vector: Any) -> Any:
-            return vector - shrink * force * (force @ vector)
-
-        def apply(vector: Any) -> Any:
-            image = kernel @ whiten(vector.ravel())
-            return whiten(kernel @ (image - image.mean()))
-
-        operator = sparse.LinearOperator((n + m, n + m), matvec=apply, dtype=np.float64)
-        _, y = sparse.eigsh(operator, k=k, tol=1e-8, v0=np.random.default_rng(0).standard_normal(n + m))
-        a = y - shrink * np.outer(force, force @ y)
-        return kernel @ (a / np.linalg.norm(a, axis=0))
-
-    return lanczos if iterative else dense
-
-
 def pot_linear_transport(case: Case, data: Inputs) -> Call:
-    """The same covariance match by the other root: A (Cs + I) A = Ct + I with A symmetric."""
+    """A (Cs + reg I) A = Ct + reg I with A symmetric: for CORAL the same covariance by the other root."""
     da = library("ot.da")
-    return lambda: da.LinearTransport(reg=1.0).fit(Xs=data.x, Xt=data.y).transform(Xs=data.x)
+    reg = 1.0 if case.operation == "coral" else LINEAR_OT_REG
+    return lambda: da.LinearTransport(reg=reg).fit(Xs=data.x, Xt=data.y).transform(Xs=data.x)
 
 
 def _onedal_kernel() -> Callable[..., Any]:

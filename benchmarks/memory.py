@@ -9,6 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+from .alignment_cases import SCRIPT
 from .cases import Case, inputs
 from .measure import settings
 from .peers import OURS, prepare
@@ -18,7 +19,11 @@ ASKED = {
     Case("mmd2", 10_000, 10_000, 64): (OURS, "torch expert", "torch formula"),
     Case("kernel_matmul", 20_000, 20_000, 64, q=32): (OURS, "torch expert"),
     Case("features_mean", 200_000, 0, 128, q=1024): (OURS, "torch expert"),
+    Case("tca", 10_000, 10_000, 50, q=30): (OURS, SCRIPT),
+    Case("tca", 50_000, 50_000, 50, q=30, tier="large"): (OURS,),
 }
+# Bytes that Isthmus may take beside its inputs.
+LIMITS = {"tca-10000x10000-d50-q30-float32": 1e9, "tca-50000x50000-d50-q30-float32": 2e9}
 
 
 def _status(field: str) -> int:

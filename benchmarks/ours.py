@@ -55,9 +55,26 @@ def contender(case: Case, data: Inputs) -> Callable[[], Any]:
             return lambda: im.CORAL().fit(data.x, X_target=data.y).transform(data.x, domain="source")
         case "tca":
             pooled = np.concatenate([data.x, data.y])
-            (gamma,) = gammas(case)
-            tca = im.TCA(n_components=case.q, kernel=im.RBF(gamma=gamma), reg=1.0)
-            return lambda: tca.fit(data.x, X_target=data.y).transform(pooled)
+            tca = im.TCA(n_components=case.q, kernel=isthmus_kernel(case), reg=1.0)
+
+            def components() -> Any:
+                tca.fit(data.x, X_target=data.y)
+                return tca.components_, tca.transform(pooled), tca.residuals_
+
+            return components
+        case "jda":
+            both = np.concatenate([data.x, data.y])
+            jda = _public("JDA")(n_components=case.q, kernel=im.Linear(), reg=1.0, n_iter=10)
+            return lambda: jda.fit(data.x, data.labels, data.y).transform(both)
+        case "kmm":
+            kmm = _public("KMM")(kernel=isthmus_kernel(case))
+            return lambda: kmm.fit(data.x, X_target=data.y).weights_
+        case "linear_ot":
+            transport = _public("LinearOT")
+            return lambda: transport().fit(data.x, X_target=data.y).transform(data.x, domain="source")
+        case "gfk":
+            flow = _public("GFK")(n_components=case.q)
+            return lambda: (flow.fit_transform(data.x, X_target=data.y), flow.transform(data.y))
         case "permutation_test":
             kernel = isthmus_kernel(case)
             return lambda: _test(im, case, data, kernel)

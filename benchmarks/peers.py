@@ -8,7 +8,17 @@ from typing import Any
 
 import numpy as np
 
-from . import experts, experts_matrix, libraries, numpy_usual, ours, torch_usual
+from . import (
+    alignment_scripts,
+    experts,
+    experts_matrix,
+    libraries,
+    numpy_usual,
+    ours,
+    skada_adapters,
+    torch_usual,
+)
+from .alignment_cases import SCRIPT
 from .availability import Unavailable, room_for
 from .cases import EXPERTS, Case, Inputs
 from .team import ways
@@ -17,7 +27,8 @@ __all__ = ["CONTENDERS", "NOT_THE_CASE", "OURS", "ROLES", "Unavailable", "prepar
 
 Call = Callable[[], Any]
 OURS = "isthmus"
-NOT_THE_CASE = ("one bandwidth",)  # timed beside the case, but computes less than it asks
+# Timed beside the case, but one computes less than it asks and the other something else.
+NOT_THE_CASE = ("one bandwidth", "skada TCA")
 _EXPERT_SCRIPTS: dict[str, Callable[..., Call]] = {
     "mmd2": experts.mmd2,
     "mmd2_grad": experts.mmd2_grad,
@@ -58,8 +69,18 @@ _USUAL: dict[tuple[str, str], Callable[[Case, Inputs], Call]] = {
     ("project", "numpy formula"): numpy_usual.numpy_project,
     ("coral", "numpy formula"): numpy_usual.numpy_coral,
     ("coral", "POT LinearTransport"): libraries.pot_linear_transport,
-    ("tca", "scipy eigh"): partial(libraries.scipy_tca, iterative=False),
-    ("tca", "scipy eigsh"): partial(libraries.scipy_tca, iterative=True),
+    ("coral", "skada"): skada_adapters.coral,
+    ("linear_ot", "POT LinearTransport"): libraries.pot_linear_transport,
+    ("tca", "scipy eigh"): alignment_scripts.tca_dense,
+    ("tca", SCRIPT): alignment_scripts.tca_lanczos,
+    ("tca", "skada TCA"): skada_adapters.tca,
+    ("jda", "scipy eigh"): alignment_scripts.jda_dense,
+    ("jda", "reduced eigh"): lambda case, data: (
+        lambda: alignment_scripts.jda_reduced(data.x, data.y, data.labels, case.q)
+    ),
+    ("kmm", "300 APG steps"): alignment_scripts.kmm_apg,
+    ("kmm", "skada"): skada_adapters.kmm,
+    ("gfk", "numpy formula"): alignment_scripts.gfk_complement,
 }
 CONTENDERS: dict[tuple[str, str], Callable[[Case, Inputs, int], Call]] = {
     key: lambda case, data, threads, script=script: script(case, data)  # type: ignore[misc]
@@ -69,7 +90,8 @@ CONTENDERS: dict[tuple[str, str], Callable[[Case, Inputs, int], Call]] = {
 }
 CONTENDERS["mmd2", "one bandwidth"] = lambda case, data, threads: ours.one_bandwidth(case, data)
 
-ROLES = {name: "usual" for _, name in _USUAL} | dict.fromkeys(EXPERTS, "expert")
+SPECIALISTS = (SCRIPT, "reduced eigh", "300 APG steps")
+ROLES = {name: "usual" for _, name in _USUAL} | dict.fromkeys((*EXPERTS, *SPECIALISTS), "expert")
 # Whole matrices of pairs at once: this many, counted in elements of the case's type.
 _WHOLE_MATRICES = {
     "numpy formula": 4,
@@ -78,12 +100,12 @@ _WHOLE_MATRICES = {
     "scikit-learn": 4,
     "oneDAL": 4,
 }
-_WHOLE_MATRICES |= {"scipy cdist": 8}
+_WHOLE_MATRICES |= {"scipy cdist": 8, SCRIPT: 6, "scipy eigh": 20, "skada TCA": 40}
 
 
 def prepare(case: Case, name: str, data: Inputs, threads: int) -> Call:
     """The call of contender `name` on `threads` threads; raises Unavailable, with the reason."""
-    if case.m and case.operation != "coral":
+    if case.m and case.operation not in ("coral", "linear_ot", "gfk"):
         room_for(float(_WHOLE_MATRICES.get(name, 0)) * np.dtype(case.dtype).itemsize * case.n * case.m)
     return (
         ours.contender(case, data) if name == OURS else CONTENDERS[case.operation, name](case, data, threads)

@@ -98,7 +98,7 @@ METHODS = (
     Method(
         "JDA",
         *_components("JDA", n_iter=10),
-        "Single SURF tasks differ from print by up to 3.8 either way, the digits are printed to the last place.",
+        "Single SURF tasks differ from print by up to 3.8 either way; the digits agree to the last place.",
     ),
     Method("BDA", *_components("BDA", n_iter=10), "No SURF mean is published for this protocol."),
     Method("W-BDA", *_components("BDA", n_iter=10, weighted=True), "No SURF mean is published."),
@@ -116,8 +116,8 @@ METHODS = (
         "CORAL + SVM",
         Protocol("CORAL", {}, classifier=SVM),
         Protocol("CORAL", {}, classifier=SVM),
-        "48.8 does not reproduce: it is the CORAL paper's figure, whose protocol samples 20 rows of each class, "
-        "20 times, and picks C by cross-validation; the printed digits name no setting.",
+        "48.8 does not reproduce: it is the CORAL paper's own figure, whose protocol draws 20 rows of each "
+        "class, 20 times, and picks C by cross-validation; the printed digits name no setting.",
     ),
     Method("EasyTL(c)", *[Protocol("EasyTL", {"align": None}, classifier=OWN)] * 2),
     Method("EasyTL", *[Protocol("EasyTL", {}, classifier=OWN)] * 2),

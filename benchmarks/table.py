@@ -40,7 +40,7 @@ def _row(case: dict[str, Any]) -> str:
         return f"| {case['id']} | {case['status']}: {case['reason']} |{' |' * (len(COLUMNS) - 2)}"
     targets = [verdict["text"] for verdict in case["targets"]]
     targets += [
-        f"{name}: {milliseconds(case['median_seconds'][name])} ms"
+        f"{name}: {milliseconds(case['median_seconds'][name])} ms, error {case['errors'][name]:.0e}"
         for name in NOT_THE_CASE
         if name in case["ratios"]
     ]
@@ -86,5 +86,9 @@ def markdown(report: dict[str, Any]) -> str:
             f"{name} {n / 1e6:.1f} MB" if isinstance(n, int) else f"{name}: {n}"
             for name, n in bytes_of.items()
         ]
+        if case in report.get("memory_limits", {}):
+            limit, own = report["memory_limits"][case], bytes_of["isthmus"]
+            met = isinstance(own, int) and own <= limit
+            amounts.append(f"at most {limit / 1e6:.0f} MB: {'met' if met else '**missed**'}")
         lines += ["", f"Peak extra memory, {case}: {', '.join(amounts)}."]
     return "\n".join(lines)

@@ -1,4 +1,4 @@
-"""Published accuracies of alignment beside ours: `python -m benchmarks.tables --data DIR [--methods NAME ...]`.
+"""Published accuracies of alignment beside ours: `python -m benchmarks.tables --data DIR`.
 
 Office-Caltech10 (SURF, 12 tasks) and USPS -> MNIST. The data are not part of the project: DIR holds
 office_caltech10_surf.npz and usps_to_mnist.npz (docs/alignment-tables.md says what is in them).

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from statistics import median
 from typing import Any
 
-AT_MOST = (
-    "floor",
-    "one bandwidth",
-)  # times the floor's (or the one bandwidth's) time; the others: times faster
+# At most so many seconds, or times the floor's (or the one bandwidth's) time; the others: times faster.
+AT_MOST = ("floor", "one bandwidth", "seconds")
 LEVELS = ("avx512", "amx")
 
 
@@ -17,8 +16,9 @@ class Target:
     """`factor` against something of the same run, at one SIMD level.
 
     `against` is "floor" (matrix product at the operand shapes of the case) or "one bandwidth": at most
-    `factor` times its time; "fused" (the fused floor): at least that part of its speed; "usual", "expert",
-    "peer" (the best of that role, or of both) or a contender's name: at least `factor` times faster.
+    `factor` times its time; "fused" (the fused floor): at least that part of its speed; "seconds": at most
+    `factor` of them; "usual", "expert", "peer" (the best of that role, or of both) or a contender's name: at
+    least `factor` times faster.
     """
 
     against: str
@@ -28,6 +28,8 @@ class Target:
     def __str__(self) -> str:
         if self.against == "fused":
             return f"≥ {100 * self.factor:.0f} % of the fused floor"
+        if self.against == "seconds":
+            return f"≤ {self.factor:g} s"
         sign = "≤" if self.against in AT_MOST else "≥"
         name = {"usual": "usual", "expert": "expert", "peer": "best peer"}.get(self.against, self.against)
         return f"{sign} {self.factor:g} × {name}"
@@ -87,6 +89,9 @@ def _found(
         if target.against == "floor":
             return found["median"], found["low"], found["high"], ""
         return 1 / found["median"], 1 / found["high"], 1 / found["low"], ""
+    if target.against == "seconds":
+        own = case["seconds"]["isthmus"]
+        return median(own), min(own), max(own), ""
     if target.against == "one bandwidth":
         found = ratios.get(target.against)
         return (

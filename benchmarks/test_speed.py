@@ -38,7 +38,9 @@ def test_contender_is_right_and_is_timed(benchmark: Any, case: Case, name: str) 
             pytest.skip(str(reason))
         error = None if name in NOT_THE_CASE else oracle.error(case, data, call(), answer)
         promise = oracle.PROMISE[case.operation][case.dtype]
-        assert error is None or error <= (promise if name == OURS else promise * oracle.PEER_SLACK)
+        assert error is None or error <= (
+            promise if name == OURS else promise * oracle.PEER_SLACK[case.operation]
+        )
         benchmark.group = f"{case.tier}-{case.id}"
         benchmark.extra_info.update(error=error, threads=threads)
         benchmark.pedantic(call, rounds=3 if case.tier == "quick" else 7)
