@@ -10,7 +10,16 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .alignment_scripts import KMM_BOUND, apg, dense_kernel, jda_reduced, kmm_terms, lanczos, predicted
+from .alignment_scripts import (
+    KMM_BOUND,
+    apg,
+    dense_kernel,
+    jda_reduced,
+    kmm_terms,
+    lanczos,
+    predicted,
+    unit_rows,
+)
 from .cases import Case, Inputs, gammas, kernel_values
 
 WRONG = 1.0  # the error of a result that is not of the kind asked for
@@ -149,8 +158,8 @@ def _jda_error(data: Inputs, embedding: Any, answer: Any) -> float:
     wanted, labels = answer
     if embedding.shape != wanted.shape or not np.isfinite(embedding).all():
         return WRONG
-    half = np.linalg.qr(wanted[:, : (wanted.shape[1] + 1) // 2])[0]
-    space = np.linalg.qr(embedding)[0]
+    half = np.linalg.qr(unit_rows(wanted)[:, : (wanted.shape[1] + 1) // 2])[0]
+    space = np.linalg.qr(unit_rows(embedding))[0]
     missed = np.linalg.norm(half - space @ (space.T @ half), 2)
     return float(max(missed, np.mean(predicted(embedding, data.labels) != labels)))
 

@@ -89,9 +89,14 @@ def _contrast(case: Case) -> Any:
     return e / np.linalg.norm(e)
 
 
+def unit_rows(rows: Any) -> Any:
+    """Rows divided by their lengths."""
+    return rows / np.linalg.norm(rows, axis=1, keepdims=True)
+
+
 def predicted(embedding: Any, labels: Any) -> Any:
     """1-NN labels of the target rows, which follow the labelled source rows; rows of unit length."""
-    rows = embedding / np.linalg.norm(embedding, axis=1, keepdims=True)
+    rows = unit_rows(embedding)
     near = library("sklearn.neighbors").KNeighborsClassifier(1, algorithm="brute")
     return near.fit(rows[: len(labels)], labels).predict(rows[len(labels) :])
 
