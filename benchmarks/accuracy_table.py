@@ -104,11 +104,9 @@ def notes(report: dict[str, Any]) -> list[str]:
     for method in METHODS:
         if method.name not in report["methods"]:
             continue
-        parts = [f"{method.name}: {method.surf}"]
-        parts += [] if str(method.digits) == str(method.surf) else [f"digits: {method.digits}"]
-        parts += [method.note] if method.note else []
-        parts += [absent] if (absent := report["methods"][method.name]["absent"]) else []
-        lines.append(
-            "; ".join(parts[:2]).rstrip(".") + "".join(f". {part.rstrip('.')}" for part in parts[2:])
-        )
+        line = f"{method.name}: {method.surf}"
+        line += "" if str(method.digits) == str(method.surf) else f"; digits: {method.digits}"
+        for sentence in (method.note, report["methods"][method.name]["absent"]):
+            line += f". {sentence.rstrip('.')}" if sentence else ""
+        lines.append(line + ".")
     return lines
