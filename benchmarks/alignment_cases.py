@@ -57,6 +57,8 @@ ALIGNMENT = (
         peers=("scipy eigh", "reduced eigh"),
         targets=goals({"scipy eigh": (20, None)}),
     ),
+    # QZ, which released code calls, takes minutes at the size of the target
+    Case("jda", 250, 250, 800, "float64", q=100, peers=("scipy eig", "scipy eigh", "reduced eigh")),
     Case(
         "kmm",
         2000,

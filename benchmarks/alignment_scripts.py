@@ -130,9 +130,9 @@ def jda_reduced(x: Any, y: Any, labels: Any, count: int) -> Any:
     return embedding
 
 
-def jda_dense(case: Case, data: Inputs) -> Call:
-    """As released code writes it, n x n matrices M and H included, but with the symmetric solver."""
-    eigh = library("scipy.linalg").eigh
+def jda_dense(case: Case, data: Inputs, *, symmetric: bool) -> Call:
+    """With n x n matrices M and H as in released code, whose solver is the one that is not symmetric (QZ)."""
+    linalg = library("scipy.linalg")
     labels, total, count = data.labels, case.n + case.m, case.q
 
     def run() -> Any:
@@ -143,8 +143,13 @@ def jda_dense(case: Case, data: Inputs) -> Call:
         for _ in range(JDA_ROUNDS):
             e = contrasts(labels, guessed, case.m)
             metric = kernel @ (e @ e.T) @ kernel.T + REG * np.eye(total)
-            _, a = eigh(spread, metric, subset_by_index=[total - count, total - 1])
-            embedding = kernel @ (a / np.linalg.norm(a, axis=0))[:, ::-1]
+            if symmetric:
+                _, a = linalg.eigh(spread, metric, subset_by_index=[total - count, total - 1])
+                a = a[:, ::-1]
+            else:
+                values, vectors = linalg.eig(spread, metric)
+                a = vectors[:, np.argsort(-values.real)[:count]].real
+            embedding = kernel @ (a / np.linalg.norm(a, axis=0))
             guessed = predicted(embedding, labels)
         return embedding
 

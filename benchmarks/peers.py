@@ -74,7 +74,8 @@ _USUAL: dict[tuple[str, str], Callable[[Case, Inputs], Call]] = {
     ("tca", "scipy eigh"): alignment_scripts.tca_dense,
     ("tca", SCRIPT): alignment_scripts.tca_lanczos,
     ("tca", "skada TCA"): skada_adapters.tca,
-    ("jda", "scipy eigh"): alignment_scripts.jda_dense,
+    ("jda", "scipy eigh"): partial(alignment_scripts.jda_dense, symmetric=True),
+    ("jda", "scipy eig"): partial(alignment_scripts.jda_dense, symmetric=False),
     ("jda", "reduced eigh"): lambda case, data: (
         lambda: alignment_scripts.jda_reduced(data.x, data.y, data.labels, case.q)
     ),
@@ -100,7 +101,7 @@ _WHOLE_MATRICES = {
     "scikit-learn": 4,
     "oneDAL": 4,
 }
-_WHOLE_MATRICES |= {"scipy cdist": 8, SCRIPT: 6, "scipy eigh": 20, "skada TCA": 40}
+_WHOLE_MATRICES |= {"scipy cdist": 8, SCRIPT: 6, "scipy eigh": 20, "scipy eig": 20, "skada TCA": 40}
 
 
 def prepare(case: Case, name: str, data: Inputs, threads: int) -> Call:
