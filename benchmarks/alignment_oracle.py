@@ -94,10 +94,10 @@ def _pencil(case: Case, z: Any) -> Pencil | None:
     if total > STORED_ROWS:
         return None
     (gamma,) = gammas(case)
-    if total > DENSE_ROWS:  # entries rounded to float32, products in float64
-        kernel = dense_kernel(z.astype(np.float32), gamma)
-        values, vectors = lanczos(lambda v: _product(kernel, v), e, count, 1e-6)
-        return Pencil(kernel, _product(kernel, e), values, None)
+    if total > DENSE_ROWS:  # entries rounded to float32, everything else in float64
+        kernel = _rounded_kernel(z, gamma)
+        force = _product(kernel, e)
+        return Pencil(kernel, force, lanczos(lambda v: _product(kernel, v), force, count, 1e-6)[0], None)
     from scipy.linalg import eigh
 
     kernel = dense_kernel(z, gamma)
@@ -105,6 +105,15 @@ def _pencil(case: Case, z: Any) -> Pencil | None:
     metric = np.eye(total) + np.outer(force, force)
     values, vectors = eigh(centred.T @ centred, metric, subset_by_index=[total - count, total - 1])
     return Pencil(kernel, force, values[::-1], vectors[:, ::-1])
+
+
+def _rounded_kernel(z: Any, gamma: float) -> Any:
+    """K (N, N) in float32, each entry computed in float64."""
+    kernel, squares = np.empty((len(z), len(z)), np.float32), (z * z).sum(axis=1)
+    for rows in np.array_split(np.arange(len(z)), len(z) // 1000 + 1):
+        distances = squares[rows, None] + squares - 2 * z[rows] @ z.T
+        kernel[rows] = np.exp(-gamma * np.maximum(distances, 0))
+    return kernel
 
 
 def _product(kernel: Any, vectors: Any) -> Any:

@@ -29,13 +29,18 @@ def dense_kernel(z: Any, gamma: float) -> Any:
     return np.exp(kernel, out=kernel)
 
 
-def lanczos(product: Callable[[Any], Any], e: Any, count: int, tol: float) -> tuple[Any, Any]:
-    """Leading w and a of K H K a = w (I + f f') a, f = K e: eigsh on B^-1/2 S B^-1/2, which is never formed.
+def mean_gap(kernel: Any, n: int) -> Any:
+    """f = K e (N,) in float64 whatever K is: in float32 its cancelling sums would spoil the components."""
+    gap = kernel[:, :n].mean(axis=1, dtype=np.float64) - kernel[:, n:].mean(axis=1, dtype=np.float64)
+    return gap / np.sqrt(1 / n + 1 / (len(kernel) - n))
+
+
+def lanczos(product: Callable[[Any], Any], force: Any, count: int, tol: float) -> tuple[Any, Any]:
+    """Leading w and a of K H K a = w (I + f f') a: eigsh on B^-1/2 S B^-1/2, which is never formed.
 
     `product` is V -> K V. With few more basis vectors than are wanted ARPACK multiplies least often.
     """
     sparse = library("scipy.sparse.linalg")
-    force = product(e)
     square = force @ force
     shrink = (1 - 1 / np.sqrt(1 + square)) / square
 
@@ -46,7 +51,7 @@ def lanczos(product: Callable[[Any], Any], e: Any, count: int, tol: float) -> tu
         image = product(whiten(vector.ravel()))
         return whiten(product(image - image.mean()))
 
-    n = len(e)
+    n = len(force)
     operator = sparse.LinearOperator((n, n), matvec=apply, dtype=np.float64)
     start = np.random.default_rng(0).standard_normal(n)
     values, y = sparse.eigsh(operator, k=count, tol=tol, ncv=min(n, count + count // 2), v0=start)
@@ -55,7 +60,7 @@ def lanczos(product: Callable[[Any], Any], e: Any, count: int, tol: float) -> tu
 
 def tca_lanczos(case: Case, data: Inputs) -> Call:
     """The kernel matrix once, in the case's type; everything else in float64."""
-    z, (gamma,), e = np.concatenate([data.x, data.y]), gammas(case), _contrast(case)
+    z, (gamma,) = np.concatenate([data.x, data.y]), gammas(case)
 
     def run() -> Any:
         kernel = dense_kernel(z, gamma)
@@ -63,7 +68,7 @@ def tca_lanczos(case: Case, data: Inputs) -> Call:
         def product(vectors: Any) -> Any:
             return (kernel @ vectors.astype(kernel.dtype, copy=False)).astype(np.float64, copy=False)
 
-        _, a = lanczos(product, e, case.q, RESIDUAL[case.dtype])
+        _, a = lanczos(product, mean_gap(kernel, case.n), case.q, RESIDUAL[case.dtype])
         return a, product(a)
 
     return run
@@ -72,21 +77,16 @@ def tca_lanczos(case: Case, data: Inputs) -> Call:
 def tca_dense(case: Case, data: Inputs) -> Call:
     """The dense pencil with the structure of S and B, by LAPACK's generalised solver."""
     eigh = library("scipy.linalg").eigh
-    z, (gamma,), e = np.concatenate([data.x, data.y]), gammas(case), _contrast(case)
+    z, (gamma,) = np.concatenate([data.x, data.y]), gammas(case)
 
     def run() -> Any:
         kernel = dense_kernel(z, gamma)
-        force, centred, total = kernel @ e, kernel - kernel.mean(0), len(z)
+        force, centred, total = mean_gap(kernel, case.n), kernel - kernel.mean(0), len(z)
         metric = np.eye(total) + np.outer(force, force)
         _, a = eigh(centred.T @ centred, metric, subset_by_index=[total - case.q, total - 1])
         return a, kernel @ a
 
     return run
-
-
-def _contrast(case: Case) -> Any:
-    e = np.concatenate([np.full(case.n, 1.0 / case.n), np.full(case.m, -1.0 / case.m)])
-    return e / np.linalg.norm(e)
 
 
 def unit_rows(rows: Any) -> Any:
