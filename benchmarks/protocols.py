@@ -94,7 +94,7 @@ METHODS = (
         "GFK",
         Protocol("GFK", {"n_components": 20}),
         Protocol("GFK", {"n_components": 100}, unit_in=True),
-        "The printed SURF row is lower, probably of other rows or subspaces; the digits agree to the last place.",
+        "The printed SURF row is lower, probably of other rows or subspaces; the digits agree.",
     ),
     Method(
         "TCA",
@@ -106,7 +106,7 @@ METHODS = (
     Method(
         "JDA",
         *_joint(),
-        "Single SURF tasks differ from print by up to 3.8, the mean by 0.5; the digits agree to the last place.",
+        "Single SURF tasks differ from print by up to 3.8, their mean by 0.5; the digits agree.",
     ),
     Method("BDA", *_joint(mu="estimate"), "No SURF mean is published for this protocol."),
     Method("W-BDA", *_joint(mu=1.0, weighted="released"), "No SURF mean is published."),
