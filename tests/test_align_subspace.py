@@ -172,3 +172,11 @@ def test_new_rows_move_as_those_of_the_fit(method):
     fitted = clone(method)
     Z = fitted.fit_transform(X, y, X_target)
     np.testing.assert_allclose(fitted.transform(X[7:9], domain="source"), Z[7:9], atol=1e-12)
+
+
+@pytest.mark.parametrize("method", [im.SubspaceAlignment(5), im.GFK(5)], ids=str)
+def test_signs_of_columns_do_not_hang_on_rounding(method):
+    X, X_target = two_subspaces()
+    fitted = clone(method).fit(X, None, X_target)
+    columns = fitted.projection_ if isinstance(fitted, im.GFK) else fitted.projection_target_
+    assert (columns.max(axis=0) == np.abs(columns).max(axis=0)).all()

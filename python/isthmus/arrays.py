@@ -111,10 +111,12 @@ def empty_like(x: Any, n_columns: int) -> Any:
     return (home(x) or Home("numpy", "cpu")).empty((len(x), n_columns), dtype_of(x))
 
 
-def index_of(mask: Array, x: Any) -> Any:
-    """What picks the rows of `x` for which the host array `mask` (n,) is true."""
+def index_of(which: Array, x: Any) -> Any:
+    """What picks the rows of `x` that the host array `which` names: a mask (n,), or row numbers."""
     where = home(x) or Home("numpy", "cpu")
-    return mask if where.on_host else where.asarray(np.flatnonzero(mask), np.dtype(np.int64))
+    if where.on_host:
+        return which
+    return where.asarray(np.flatnonzero(which) if which.dtype == bool else which, np.dtype(np.int64))
 
 
 def gather(

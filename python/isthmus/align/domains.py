@@ -334,7 +334,7 @@ def check_target_rows(
     ValueError : another width or other feature names than `X`, NaN or infinity.
     """
     shape = np.shape(X_target)
-    if len(shape) == 1 and np.asarray(X_target).dtype.kind in "iub":
+    if len(shape) == 1 and to_numpy(X_target).dtype.kind in "iub":
         raise TypeError(
             f"{name} must be a 2-d array of rows, got {shape[0]} integers: did you mean sample_domain=?"
         )

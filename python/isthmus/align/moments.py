@@ -11,7 +11,7 @@ from scipy import linalg
 from sklearn.utils.multiclass import type_of_target
 
 from .. import ops
-from ..arrays import Array, check_finite
+from ..arrays import Array, check_finite, dtype_of, empty_like, index_of, like, namespace
 from ..config import config
 from .base import Aligner
 from .domains import Domains, plain_labels
@@ -37,6 +37,7 @@ class _GaussianMap(Aligner):
 
     _each_domain = True
     _target_stays = True
+    _on_device = True
     _ridge_name: ClassVar[str]
     _ridge_is_relative: ClassVar[bool] = False  # to the mean variance, where a covariance is singular
     shrinkage: Any
@@ -52,14 +53,14 @@ class _GaussianMap(Aligner):
         assert domains.X_target is not None
         parts = _sources(domains, source_weight, self.domains_[self.domains_ >= 0].tolist())
         parts.append((domains.X_target, target_weight))
-        found = [moments(rows, weight, dtype=rows.dtype) for rows, weight in parts]
+        found = [moments(rows, weight, dtype=dtype_of(rows)) for rows, weight in parts]
         shrunk = [
             shrunk_covariance(part, *sample, self.shrinkage)
             for part, sample in zip(found, parts, strict=True)
         ]
         # numpy's eigh: scipy has BLAS threads of its own, whose spinning slows down the next product.
         pairs = [Eigenpairs(*np.linalg.eigh(covariance)) for covariance, _ in shrunk]
-        eps = np.finfo(np.result_type(*(rows for rows, _ in parts))).eps
+        eps = np.finfo(np.result_type(*(dtype_of(rows) for rows, _ in parts))).eps
         ridge = float(given)
         if any(values[0] <= len(values) * eps * values[-1] for values, _ in pairs):
             variance = float(np.mean([values.mean() for values, _ in pairs]))
@@ -96,16 +97,18 @@ class _GaussianMap(Aligner):
         numbers = self.domains_[self.domains_ >= 0]
         at: Any = int(np.searchsorted(numbers, domain)) if len(numbers) > 1 else ()
         matrix, origin, spread = self.map_[at], self.mean_source_[at], self.spread_source_[at]
-        weights = matrix.astype(rows.dtype)
-        out = np.empty((len(rows), weights.shape[1]), rows.dtype)
+        weights: Array = like(matrix, rows)
+        out: Array = empty_like(rows, len(origin))
         if np.abs(origin).max() * np.sqrt(len(origin)) <= 2 * spread:
             # The mean is about as long as the rows spread, so taking it away later costs no digits.
-            shift = (self.mean_target_ - origin @ matrix).astype(rows.dtype)
+            shift = like(self.mean_target_ - origin @ matrix, rows)
             with config(assume_finite=True):
-                return np.asarray(ops.project(rows, weights, shift, out=out))
-        goal = self.mean_target_.astype(rows.dtype)
-        for block, centred in centred_blocks(rows, origin.astype(rows.dtype)):
-            np.matmul(centred, weights, out=out[block])
+                ops.project(rows, weights, shift, out=out)
+            return out
+        goal: Array = like(self.mean_target_, rows)
+        product: Any = namespace(rows).matmul
+        for block, centred in centred_blocks(rows, origin.astype(dtype_of(rows))):
+            product(centred, weights, out=out[block])
             out[block] += goal
         return out
 
@@ -204,6 +207,8 @@ class MeanDiscrepancy(Aligner):
     Cost: O(n d + C d min(C, d)) time for n rows and C classes; O(n d) memory, or O(d) without target labels.
     """
 
+    _on_device = True
+
     def __init__(self, keep: str = "rest") -> None:
         self.keep = keep
 
@@ -225,7 +230,7 @@ class MeanDiscrepancy(Aligner):
         return self.keep == "rest" or not self.has_target_
 
     def _map(self, rows: Array, domain: str) -> Array:
-        directions = self.directions_.astype(rows.dtype)
+        directions: Array = like(self.directions_, rows)
         along: Array = rows @ directions.T
         return along if self.keep == "directions" else rows - along @ directions
 
@@ -240,7 +245,7 @@ def _sources(domains: Domains, weight: Array | None, numbers: list[int]) -> list
         part = None if weight is None else weight[mask]
         if part is not None and not part.any():
             raise ValueError(f"sample_weight must be positive on a row of source {number}, got zeros only")
-        parts.append((domains.X_source[mask], part))
+        parts.append((domains.X_source[index_of(mask, domains.X_source)], part))
     return parts
 
 
@@ -264,8 +269,8 @@ def _means(domains: Domains, source_weight: Array | None, target_weight: Array |
     if type_of_target(y_source).startswith("continuous"):
         return whole
     known = w_source > 0
-    source = _class_means(X_source[known], y_source[known], w_source[known])
-    target = _class_means(X_target[labelled], y_target, w_target[labelled])
+    source = _class_means(X_source[index_of(known, X_source)], y_source[known], w_source[known])
+    target = _class_means(X_target[index_of(labelled, X_target)], y_target, w_target[labelled])
     shared = [label for label in target if label in source]
     if not shared:
         raise ValueError(
@@ -280,6 +285,6 @@ def _class_means(rows: Array, labels: Array, weight: Array) -> dict[Any, Array]:
     order = np.argsort(group, kind="stable")
     parts = np.split(order, np.cumsum(np.bincount(group))[:-1])
     return {
-        label: weighted_mean(rows[part], weight[part])
+        label: weighted_mean(rows[index_of(part, rows)], weight[part])
         for label, part in zip(classes.tolist(), parts, strict=True)
     }

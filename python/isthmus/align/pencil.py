@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from scipy import linalg
 
-from ..arrays import Array
+from ..arrays import Array, Home, as_dtype, home, like, namespace, to_numpy
 
 __all__ = [
     "Moments",
@@ -40,10 +40,12 @@ __all__ = [
     "solve_metric",
     "solve_rows",
     "weighted_mean",
+    "weighted_sum",
 ]
 
 SMALL_PENCIL = 512  # up to here a whole eigendecomposition costs little more than the wanted part
 BLOCK_BYTES = 2 << 20  # rows centred at once: large enough for BLAS, small enough for a shared cache
+DEVICE_BLOCK_BYTES = 32 << 20  # of rows on a GPU: large beside a launch, small beside its memory
 ORIGIN_ROWS = 256  # whose mean stands for the mean of all until that is known
 
 
@@ -70,14 +72,14 @@ class Solution(NamedTuple):
 
 
 def moments(rows: Array, weight: Array | None = None, *, dtype: Any = np.float64) -> Moments:
-    """Mean and scatter of `rows` (n, d) in one pass over blocks.
+    """Mean and scatter of `rows` (n, d), which may be on a GPU, in one pass over blocks.
 
     Products are taken in `dtype` on rows minus the mean of a few of them and added up in float64, so a common
     offset costs no digits and float32 rows need no float64 copy. Where these few stand for the others badly,
     there is a second pass. Cost: n d^2 multiplications, O(d^2) memory.
     """
     step = max(1, len(rows) // ORIGIN_ROWS)
-    few = rows[::step].astype(np.float64, order="C")
+    few = to_numpy(rows[::step]).astype(np.float64, order="C")
     part = np.ones(len(few)) if weight is None else weight[::step]
     origin = (part @ few / part.sum() if part.any() else few[0]).astype(dtype)
     found = _moments_about(origin, rows, weight)
@@ -100,33 +102,49 @@ def _moments_about(origin: Array, rows: Array, weight: Array | None) -> Moments:
     scatter, rest = np.zeros((d, d)), np.zeros(d)
     with np.errstate(over="ignore", invalid="ignore", under="ignore"):
         for block, centred in centred_blocks(rows, origin):
-            rest += unit[block] @ centred
+            rest += weighted_sum(unit[block], centred)
             if weight is not None:
-                centred *= np.sqrt(unit[block])[:, None]
-            scatter += centred.T @ centred
+                centred *= like(np.sqrt(unit[block])[:, None], centred)
+            scatter += to_numpy(centred.T @ centred)
         drift = rest / total
         return Moments(total, origin + drift, scatter - total * np.outer(drift, drift))
 
 
-def row_blocks(n_rows: int, row_bytes: int) -> list[slice]:
-    """Slices of rows that together make about `BLOCK_BYTES`."""
-    block = max(64, BLOCK_BYTES // row_bytes)
+def row_blocks(n_rows: int, row_bytes: int, on_device: bool = False) -> list[slice]:
+    """Slices of rows that together make about `BLOCK_BYTES`, or `DEVICE_BLOCK_BYTES`."""
+    block = max(64, (DEVICE_BLOCK_BYTES if on_device else BLOCK_BYTES) // row_bytes)
     return [slice(start, min(start + block, n_rows)) for start in range(0, n_rows, block)]
 
 
 def centred_blocks(rows: Array, origin: Array) -> Iterator[tuple[slice, Array]]:
-    """Blocks of `rows` minus `origin` (d,), in the dtype of `origin`: all in one buffer, C order."""
+    """Blocks of `rows` minus `origin` (d,), in the dtype of `origin`: all in one buffer, C order.
+
+    Of rows on a GPU each block is a new array there.
+    """
+    if namespace(rows) is not np:
+        where = home(rows)
+        assert where is not None
+        there = where.asarray(origin, origin.dtype)
+        for block in row_blocks(len(rows), origin.nbytes, on_device=True):
+            yield block, as_dtype(rows[block], origin.dtype, where) - there
+        return
     blocks = row_blocks(len(rows), origin.nbytes)
     buffer = np.empty((blocks[0].stop, len(origin)), origin.dtype)
     for block in blocks:
         yield block, np.subtract(rows[block], origin, out=buffer[: block.stop - block.start])
 
 
+def weighted_sum(weight: Array, rows: Array) -> Array:
+    """weight' rows (d,) on the host, for `rows` (n, d) anywhere, in their dtype."""
+    return to_numpy(like(weight, rows) @ rows)
+
+
 def weighted_mean(rows: Array, weight: Array) -> Array:
-    """Mean (d,) of `rows` (n, d) in float64, without a float64 copy of them."""
+    """Mean (d,) of `rows` (n, d), which may be on a GPU, in float64, without a float64 copy of them."""
+    where, wide = home(rows) or Home("numpy", "cpu"), np.dtype(np.float64)
     total = np.zeros(rows.shape[1])
-    for block in row_blocks(len(rows), 8 * rows.shape[1]):
-        total += weight[block] @ rows[block].astype(np.float64, copy=False)
+    for block in row_blocks(len(rows), 8 * rows.shape[1], not where.on_host):
+        total += weighted_sum(weight[block], as_dtype(rows[block], wide, where))
     return np.asarray(total / weight.sum())
 
 

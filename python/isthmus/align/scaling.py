@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..arrays import Array
+from ..arrays import Array, empty_like, index_of, like, to_numpy
 from .base import Aligner
 from .domains import Domains, positive
-from .pencil import centred_blocks
+from .pencil import centred_blocks, weighted_sum
 
 __all__ = ["StandardScaling"]
 
@@ -31,6 +31,7 @@ class StandardScaling(Aligner):
 
     _any_scale = True
     _each_domain = True
+    _on_device = True
 
     def __init__(self, *, with_mean: bool = True, with_std: bool = True) -> None:
         self.with_mean = with_mean
@@ -53,7 +54,8 @@ class StandardScaling(Aligner):
                 raise ValueError(
                     f"sample_weight must be positive on a row of domain {number}, got zeros only"
                 )
-            mean, scale = _mean_and_deviation(*positive(rows if mask.all() else rows[mask], part))
+            of_domain = rows if mask.all() else rows[index_of(mask, rows)]
+            mean, scale = _mean_and_deviation(*positive(of_domain, part))
             means.append(mean)
             scales.append(scale)
         self.domain_means_: Array = np.array(means)
@@ -63,27 +65,29 @@ class StandardScaling(Aligner):
         at = int(np.searchsorted(self.domains_, domain))
         mean, factor = self.domain_means_[at], 1 / self.domain_scales_[at]
         if not self.with_mean:
-            return np.asarray(rows * factor.astype(rows.dtype)) if self.with_std else rows
-        out = np.empty(rows.shape, rows.dtype)
+            return rows * like(factor, rows) if self.with_std else rows
+        out: Array = empty_like(rows, rows.shape[1])
         # In float64: beside a large mean float32 would lose the digits of the rest.
         for block, centred in centred_blocks(rows, mean):
-            np.multiply(centred, factor if self.with_std else 1.0, out=out[block], casting="same_kind")
+            if self.with_std:
+                centred *= like(factor, centred)
+            out[block] = centred
         return out
 
 
 def _mean_and_deviation(rows: Array, weight: Array) -> tuple[Array, Array]:
     """Mean and standard deviation (d,) of `rows` (n, d), exact where a column is constant; 1 instead of 0."""
     total = weight.sum()
-    first = rows[0].astype(np.float64)
+    first = to_numpy(rows[0]).astype(np.float64)
     rest, squares = np.zeros(len(first)), np.zeros(len(first))
     with np.errstate(over="ignore", invalid="ignore"):
         # From the first row: a constant column has differences of exactly 0.
         for block, centred in centred_blocks(rows, first):
-            rest += weight[block] @ centred
+            rest += weighted_sum(weight[block], centred)
         mean = first + rest / total
         for block, centred in centred_blocks(rows, mean):
-            np.square(centred, out=centred)
-            squares += weight[block] @ centred
+            centred *= centred
+            squares += weighted_sum(weight[block], centred)
     if not np.isfinite(squares).all():
         raise ValueError("the squares of the rows must stay in the range of float64; scale the columns of X")
     deviation = np.sqrt(squares / total)

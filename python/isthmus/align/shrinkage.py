@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ..arrays import Array
+from ..arrays import Array, like, to_numpy
 from .pencil import Moments, centred_blocks
 
 __all__ = ["check_shrinkage", "shrunk_covariance"]
@@ -63,5 +63,7 @@ def _fourth_moment(rows: Array, weight: Array | None, found: Moments, level: flo
     unit = np.ones(len(rows)) if weight is None else weight
     total = 0.0
     for block, centred in centred_blocks(rows, found.mean):
-        total += float(unit[block] @ (np.einsum("nd,nd->n", centred, centred) / level) ** 2)
+        centred *= centred
+        squares = to_numpy(centred @ like(np.ones(centred.shape[1]), centred))
+        total += float(unit[block] @ (squares / level) ** 2)
     return total / found.total

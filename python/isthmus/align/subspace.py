@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..arrays import Array
+from ..arrays import Array, like, to_numpy
 from .base import Aligner
 from .domains import Domains, positive
 from .geodesic import flow_root, geodesic, principal_angles
@@ -34,6 +34,7 @@ class _SubspaceMethod(Aligner):
     A method gives `_most`, how many components d columns allow, and `_align`, which sets the projections.
     """
 
+    _on_device = True
     n_components: Any
     with_mean: bool
 
@@ -87,8 +88,9 @@ class _SubspaceMethod(Aligner):
 
     def _projected(self, rows: Array, projection: Array, mean: Array) -> Array:
         if self.with_mean:
-            rows = rows - mean.reshape(-1).astype(rows.dtype)
-        return np.asarray(rows @ projection.astype(rows.dtype))
+            rows = rows - like(mean.reshape(-1), rows)
+        moved: Array = rows @ like(projection, rows)
+        return moved
 
 
 class SubspaceAlignment(_SubspaceMethod):
@@ -155,7 +157,7 @@ class GFK(_SubspaceMethod):
         return (d - 1) // 2
 
     def _align(self, source: Array, target: Array) -> None:
-        self.projection_: Array = flow_root(geodesic(source, target))
+        self.projection_: Array = _signed(flow_root(geodesic(source, target)))
         self._n_features_out = self.projection_.shape[1]
 
     def _map(self, rows: Array, domain: Any) -> Array:
@@ -170,6 +172,7 @@ def _principal(rows: Array, weight: Array | None, most: int) -> Principal:
     if n >= d:
         found = moments(rows, weight)
         return Principal(found.mean, *_leading(found.scatter, most))
+    rows = to_numpy(rows)
     weight = np.ones(n) if weight is None else weight
     mean = weighted_mean(rows, weight)
     centred = rows - mean
@@ -190,7 +193,9 @@ def _pooled_basis(samples: list[tuple[Array, Array | None]], most: int) -> Array
     n, d = sum(len(rows) for rows, _ in samples), samples[0][0].shape[1]
     if n < d:
         weights = [np.ones(len(rows)) if weight is None else weight for rows, weight in samples]
-        return _principal(np.concatenate([rows for rows, _ in samples]), np.concatenate(weights), most).basis
+        return _principal(
+            np.concatenate([to_numpy(rows) for rows, _ in samples]), np.concatenate(weights), most
+        ).basis
     return _leading(pooled_scatter(*(moments(*sample) for sample in samples)), most)[0]
 
 
