@@ -392,3 +392,47 @@ def test_coral_helps_a_linear_model_across_a_scaled_and_shifted_target():
     raw = LogisticRegression().fit(X, y).score(X_target, y_target)
     aligned = LogisticRegression().fit(Z, y).score(coral.transform(X_target), y_target)
     assert raw < 0.7 < 0.85 < aligned
+
+
+@pytest.mark.parametrize("reg", [0, 1e-6])
+def test_linear_ot_refuses_constant_rows(reg):
+    with pytest.raises(ValueError, match="LinearOT needs rows that vary, got constant X and X_target"):
+        im.LinearOT(reg=reg).fit(np.ones((5, 3)), None, np.zeros((4, 3)))
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        (np.array([1, "a"] * 3, dtype=object), "must hold text or numbers, got int and str"),
+        (np.array(["b", None] * 3, dtype=object), "must hold text or numbers, got NoneType and str"),
+        (np.array([0, np.nan] * 3), "contains NaN"),
+        (np.eye(6, 2), "1d array"),
+    ],
+    ids=["mixed", "None", "nan", "2-d"],
+)
+@pytest.mark.parametrize("side", ["y", "y_target"])
+@pytest.mark.parametrize(
+    "method", [im.MeanDiscrepancy(), im.OptimalTransport("emd")], ids=["means", "transport"]
+)
+def test_labels_that_name_no_classes_are_refused(method, side, wrong, message):
+    if isinstance(method, im.OptimalTransport):
+        pytest.importorskip("ot")
+    X, X_target = two_covariances(6, 6)
+    good = np.array(["b", "a"] * 3) if wrong.dtype == object else np.array([0, 1] * 3)
+    labels = {"y": good, "y_target": good} | {side: wrong}
+    with pytest.raises(ValueError, match=message):
+        clone(method).fit(X, X_target=X_target, **labels)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_large_weights_count_relative_to_each_other(dtype):
+    X, X_target = (part.astype(dtype) for part in two_covariances())
+    weight = np.arange(1.0, 301.0)
+    small, large = (
+        im.CORAL(ridge=0.1).fit(X, None, X_target, sample_weight=scale * weight) for scale in (1.0, 1e60)
+    )
+    np.testing.assert_allclose(large.map_, small.map_, rtol=1e-4, atol=1e-5)
+    with pytest.raises(
+        ValueError, match=r"sample_weight must have a finite sum, got a largest weight of 1e\+308"
+    ):
+        im.CORAL().fit(X, None, X_target, sample_weight=np.full(300, 1e308))

@@ -356,3 +356,26 @@ def test_torch_rows_in_host_memory_give_torch_rows(estimator):
     found = fitted.transform(torch.from_numpy(X))
     assert isinstance(found, torch.Tensor)
     np.testing.assert_array_equal(found.numpy(), fitted.transform(X))
+
+
+# -- labels of one of several targets --
+
+
+def test_labels_declared_of_a_target_that_has_none_are_refused():
+    declared = [np.zeros(9, bool), np.ones(12, bool)]
+    given = (SAMPLES[:2], LABELS[:2], SAMPLES[2:], [None, LABELS[3]])
+    fitted = MostFrequent().fit(*given, target_labelled=declared)
+    assert fitted.classes_.tolist() == ["a", "b"]
+    declared[0][3] = True
+    with pytest.raises(ValueError, match=r"declares labelled rows of X_target\[0\], which has none"):
+        MostFrequent().fit(*given, target_labelled=declared)
+
+
+def test_labelled_rows_of_one_of_several_targets_move_by_its_map():
+    given = (SAMPLES[:2], LABELS[:2], SAMPLES[2:], [None, LABELS[3]])
+    pipeline = im.make_transfer_pipeline(Centred(), Recorder()).fit(*given)
+    expected = np.concatenate([SAMPLES[i] - SAMPLES[i].mean(axis=0) for i in (0, 1, 3)])
+    np.testing.assert_allclose(pipeline.model_.X_, expected, atol=1e-12)
+    transfer = im.TransferClassifier(mode="features", align=Centred(), model=KNeighborsClassifier(1))
+    transfer.fit(*given)
+    np.testing.assert_allclose(transfer.model_._fit_X, expected, atol=1e-12)

@@ -197,7 +197,7 @@ class _Transfer(BaseEstimator):  # type: ignore[misc]
             check_label_sets(classes, y_target, "y", "y_target", subset=not labelled.all())
         source, target = (self._moved(X, kind_or_numbers(of_source)), y), None
         if y_target is not None:
-            target = (self._moved(X_target[labelled], kind_or_numbers(of_target[labelled])), y_target)
+            target = (self._moved(X_target[labelled], kind_or_numbers(of_target, labelled)), y_target)
         self.mode_, self.n_labelled_ = self.mode, int(labelled.sum())
         self.source_ = self._source_model(*source)
         if self.mode == "features":

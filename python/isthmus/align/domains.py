@@ -78,6 +78,7 @@ def read_domains(
     `fit`.
     """
     rows, sizes = _stacked_rows(estimator, X)
+    known = None
     targets, target_sizes = (None, None) if X_target is None else _stacked_targets(estimator, X_target, rows)
     if sizes is not None:
         if sample_domain is not None:
@@ -98,6 +99,9 @@ def read_domains(
     if target_sizes is not None:
         numbers = -1 - np.arange(len(target_sizes))
         domains = domains._replace(target_domain=np.repeat(numbers, target_sizes))
+    if known is not None and (unknown := domains.target_labelled & ~known).any():
+        sample = -1 - domains.target_domain[unknown][0]
+        raise ValueError(f"target_labelled declares labelled rows of X_target[{sample}], which has none")
     return Given(rows, sizes, targets, domains, split_weights(sample_weight, rows, domains, sample_domain))
 
 
@@ -131,9 +135,11 @@ def fit_arguments(
     return arguments
 
 
-def kind_or_numbers(numbers: Array) -> Any:
-    """What `transform` takes as `domain` for rows of sources only, or of targets only."""
-    return numbers if (numbers != numbers[0]).any() else "source" if numbers[0] >= 0 else "target"
+def kind_or_numbers(numbers: Array, chosen: Array | None = None) -> Any:
+    """What `transform` takes as `domain` for all or the `chosen` rows of all sources, or of all targets."""
+    if (numbers != numbers[0]).any():
+        return numbers if chosen is None else numbers[chosen]
+    return "source" if numbers[0] >= 0 else "target"
 
 
 def is_list_of_samples(X: Any) -> bool:
@@ -273,6 +279,10 @@ def split_weights(
     weight = _check_sample_weight(
         to_numpy(sample_weight), np.empty(len(X)), dtype=np.float64, ensure_non_negative=True
     )
+    with np.errstate(over="ignore"):
+        total = weight.sum()
+    if not np.isfinite(total):
+        raise ValueError(f"sample_weight must have a finite sum, got a largest weight of {weight.max():.0e}")
     if sample_domain is None or domains.X_target is None:
         return weight, None
     source = source_mask(sample_domain, len(X))

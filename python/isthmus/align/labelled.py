@@ -12,6 +12,7 @@ from ..arrays import Array, check_finite
 from .domains import Domains, plain_labels
 
 __all__ = ["Labelled", "deal_folds", "is_text", "labelled_rows", "need_target"]
+__all__ = ["Labelled", "class_labels", "deal_folds", "is_text", "labelled_rows"]
 
 
 class Labelled(NamedTuple):
@@ -72,6 +73,17 @@ def need_target(known: Labelled, name: str) -> None:
             f"{name} needs labelled target rows of positive weight: pass y_target, or with sample_domain "
             "target_labelled"
         )
+
+
+def class_labels(labels: Any, name: str) -> Array:
+    """Labels (n,) that name classes; ValueError: not 1-d, not finite, None or text among numbers."""
+    checked = plain_labels(column_or_1d(labels))
+    if checked.dtype.kind == "f":
+        check_finite(checked, name)
+    if checked.dtype == object:
+        kinds = sorted({type(label).__name__ for label in checked.tolist()})
+        raise ValueError(f"{name} must hold text or numbers, got {' and '.join(kinds)}")
+    return checked
 
 
 def deal_folds(rows: Array, labels: Array, n_folds: int) -> Array:

@@ -11,10 +11,11 @@ from scipy import linalg
 from sklearn.utils.multiclass import type_of_target
 
 from .. import ops
-from ..arrays import Array, check_finite, dtype_of, empty_like, index_of, like, namespace
+from ..arrays import Array, dtype_of, empty_like, index_of, like, namespace
 from ..config import config
 from .base import Aligner
-from .domains import Domains, plain_labels
+from .domains import Domains
+from .labelled import class_labels
 from .pencil import centred_blocks, moments, weighted_mean
 from .shrinkage import check_shrinkage, shrunk_covariance
 
@@ -66,9 +67,11 @@ class _GaussianMap(Aligner):
             variance = float(np.mean([values.mean() for values, _ in pairs]))
             if ridge == 0:
                 ridge = 1e-3 * variance
+                self._check_varies(ridge)
                 self._say_shrunk(ridge)
             elif self._ridge_is_relative:
                 ridge *= variance
+                self._check_varies(ridge)
         # Rounding makes zero eigenvalues slightly negative.
         pairs = [Eigenpairs(np.maximum(values, 0) + ridge, vectors) for values, vectors in pairs]
         maps = [self._matrix(source, pairs[-1]) for source in pairs[:-1]]
@@ -82,10 +85,12 @@ class _GaussianMap(Aligner):
         self.shrinkage_: Array = np.array([amount for _, amount in shrunk])
         self.ridge_ = ridge
 
+    def _check_varies(self, ridge: float) -> None:
+        if ridge == 0:
+            raise ValueError(f"{type(self).__name__} needs rows that vary, got constant X and X_target")
+
     def _say_shrunk(self, ridge: float) -> None:
         name = type(self).__name__
-        if ridge == 0:
-            raise ValueError(f"{name} needs rows that vary, got constant X and X_target")
         warnings.warn(
             f"a covariance is singular, so {name} shrinks: {ridge:.3g} is added to both diagonals; "
             f"pass {self._ridge_name}= to choose the number",
@@ -262,10 +267,8 @@ def _means(domains: Domains, source_weight: Array | None, target_weight: Array |
     assert domains.y_target is not None
     if y_source is None:
         raise ValueError("target labels need the labels y of the source beside them, got y=None")
-    y_target = plain_labels(domains.y_target[labelled])
-    for name, labels in (("y", y_source), ("y_target", y_target)):
-        if labels.dtype.kind == "f":
-            check_finite(labels, name)
+    y_source = class_labels(y_source, "y")
+    y_target = class_labels(domains.y_target[labelled], "y_target")
     if type_of_target(y_source).startswith("continuous"):
         return whole
     known = w_source > 0

@@ -97,10 +97,10 @@ def moments(rows: Array, weight: Array | None = None, *, dtype: Any = np.float64
 def _moments_about(origin: Array, rows: Array, weight: Array | None) -> Moments:
     """Moments of `rows` from rows minus `origin` (d,), multiplied in its dtype."""
     n, d = rows.shape
-    unit = np.ones(n, origin.dtype) if weight is None else weight.astype(origin.dtype)
     total = float(n) if weight is None else float(weight.sum())
     scatter, rest = np.zeros((d, d)), np.zeros(d)
     with np.errstate(over="ignore", invalid="ignore", under="ignore"):
+        unit = np.ones(n, origin.dtype) if weight is None else weight.astype(origin.dtype)
         for block, centred in centred_blocks(rows, origin):
             rest += weighted_sum(unit[block], centred)
             if weight is not None:

@@ -100,7 +100,7 @@ class TransferPipeline(BaseEstimator):  # type: ignore[misc]
         chosen = domains.target_labelled
         if chosen.any():
             assert domains.X_target is not None and domains.y_target is not None
-            kind = kind_or_numbers(domains.target_domain[chosen])
+            kind = kind_or_numbers(domains.target_domain, chosen)
             moved = np.concatenate([moved, self._aligned(domains.X_target[chosen], kind)])
             labels = np.concatenate([labels, plain_labels(domains.y_target[chosen])])
             if weight is not None:

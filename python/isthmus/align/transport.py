@@ -13,7 +13,8 @@ from sklearn.utils.multiclass import type_of_target
 
 from ..arrays import Array
 from .base import Aligner
-from .domains import Domains, plain_labels, positive
+from .domains import Domains, positive
+from .labelled import class_labels
 
 __all__ = ["OptimalTransport"]
 
@@ -112,6 +113,8 @@ class OptimalTransport(Aligner):
         y_source = domains.y_source
         if grouped and y_source is None:
             raise ValueError(f"method={self.method!r} needs the classes y of the source, got y=None")
+        if y_source is not None and (grouped or chosen.any()):
+            y_source = class_labels(y_source, "y")
         if y_source is not None and type_of_target(y_source).startswith("continuous"):
             if grouped:
                 raise ValueError(f"method={self.method!r} needs classes y, got continuous values")
@@ -124,7 +127,7 @@ class OptimalTransport(Aligner):
             if chosen.any():
                 assert domains.y_target is not None
                 known = {label: i for i, label in enumerate(classes.tolist())}
-                labels = plain_labels(domains.y_target[chosen]).tolist()
+                labels = class_labels(domains.y_target[chosen], "y_target").tolist()
                 # A class that the source lacks is a number of its own.
                 numbers_t[chosen] = [known.setdefault(label, len(known)) for label in labels]
         if source_weight is not None:
