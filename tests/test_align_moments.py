@@ -436,3 +436,17 @@ def test_large_weights_count_relative_to_each_other(dtype):
         ValueError, match=r"sample_weight must have a finite sum, got a largest weight of 1e\+308"
     ):
         im.CORAL().fit(X, None, X_target, sample_weight=np.full(300, 1e308))
+
+
+def test_a_class_of_weight_zero_is_not_there():
+    X, y, X_target, y_target = shifted_classes(3.0, 0, n=60)
+    y, y_target = y + 2 * (np.arange(60) % 2), y_target + 2 * (np.arange(60) % 2)
+    rows, labels = np.concatenate([X, X_target]), np.concatenate([y, y_target])
+    domain, known = np.repeat([0, -1], 60), np.ones(120, bool)
+    gone = ((labels == 3) & (domain == 0)) | ((labels == 2) & (domain < 0))
+    found = im.MeanDiscrepancy().fit(
+        rows, labels, sample_domain=domain, target_labelled=known, sample_weight=(~gone).astype(float)
+    )
+    there = [part[~gone] for part in (rows, labels, domain, known)]
+    expected = im.MeanDiscrepancy().fit(*there[:2], sample_domain=there[2], target_labelled=there[3])
+    np.testing.assert_allclose(found.gaps_, expected.gaps_, rtol=1e-12)

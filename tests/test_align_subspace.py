@@ -180,3 +180,16 @@ def test_signs_of_columns_do_not_hang_on_rounding(method):
     fitted = clone(method).fit(X, None, X_target)
     columns = fitted.projection_ if isinstance(fitted, im.GFK) else fitted.projection_target_
     assert (columns.max(axis=0) == np.abs(columns).max(axis=0)).all()
+
+
+def test_few_rows_far_from_zero_have_one_direction_less_than_rows():
+    X, X_target = two_subspaces(9, 12, 40)
+    for offset in (0.0, 1e11):
+        assert im.SubspaceAlignment().fit(X + offset, None, X_target).n_components_ == 8
+
+
+def test_directions_of_few_rows_are_orthonormal_however_small_their_variance():
+    rng = np.random.default_rng(0)
+    X, X_target = (rng.standard_normal((12, 40)) * np.geomspace(1, 1e-7, 40) for _ in range(2))
+    basis = im.SubspaceAlignment().fit(X, None, X_target).projection_target_
+    np.testing.assert_allclose(basis.T @ basis, np.eye(basis.shape[1]), atol=1e-13)
