@@ -402,21 +402,6 @@ def _check_shapes(model: Any) -> None:
         if len(set(lengths)) > 1:
             raise ModelFileError(f"{', '.join(names)} must have equal lengths, got {lengths}")
         return
-    elif isinstance(model, align.StandardScaling | align.CORAL | align.LinearOT) and hasattr(
-        model, "domains_"
-    ):
-        numbers = model.domains_
-        if numbers.dtype.kind != "i" or (np.diff(numbers) <= 0).any():
-            raise ModelFileError(f"domains_ must hold ascending integers, got {numbers[:9].tolist()}")
-        if isinstance(model, align.StandardScaling):
-            count, kept = len(numbers), ["domain_means_", "domain_scales_"]
-        else:
-            count, kept = int(np.sum(numbers >= 0)), ["map_", "mean_source_", "spread_source_"]
-            if count == 1:  # whose arrays have no axis for the domains
-                return
-        if any(len(getattr(model, name)) != count for name in kept):
-            raise ModelFileError(f"{', '.join(kept)} must have one entry for each of {count} domains")
-        return
     elif hasattr(model, "images_"):
         if model.images_.shape != model.X_fit_.shape:
             raise ModelFileError(

@@ -11,8 +11,7 @@ from sklearn.utils.validation import check_array, column_or_1d
 from ..arrays import Array, check_finite
 from .domains import Domains, plain_labels
 
-__all__ = ["Labelled", "deal_folds", "is_text", "labelled_rows", "need_target"]
-__all__ = ["Labelled", "class_labels", "deal_folds", "is_text", "labelled_rows"]
+__all__ = ["Labelled", "class_labels", "deal_folds", "is_text", "labelled_rows", "need_target"]
 
 
 class Labelled(NamedTuple):
