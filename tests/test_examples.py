@@ -69,6 +69,15 @@ def test_the_iris_example_shows_all_three_forms(tmp_path):
     assert "all 3 layers moved" in done.stdout
 
 
+def test_the_digits_example_aligns_without_labels(tmp_path):
+    done = run("align_digits.py", folder=tmp_path)
+    assert done.returncode == 0 and done.stderr == ""
+    found = accuracies(done.stdout)
+    assert len(found) == 7
+    assert min(found["CORAL"], found["each domain z-scored"]) > 0.9 > found["source only"] + 0.2
+    assert "exceeds source only" in done.stdout
+
+
 @pytest.mark.parametrize("path", sorted(EXAMPLES.glob("*.py")), ids=lambda path: path.name)
 def test_every_example_says_how_to_run_it(path):
     assert f"python examples/{path.name}" in path.read_text(encoding="utf-8").partition('"""\n\nimport')[0]
