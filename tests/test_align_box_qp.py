@@ -151,6 +151,16 @@ def test_a_small_tolerance_is_reached_from_a_float32_matrix_too(dtype):
     assert slope.min() > -2e-4 * np.abs(q).max()
 
 
+@pytest.mark.parametrize("scale", [2.0**-200, 2.0**140])
+def test_entries_beyond_float32_change_nothing(scale):
+    K, q = kernel_problem(n=600)
+    limits = (np.full(600, 1000.0), 60.0, 1140.0)
+    plain = minimise_in_box(StoredMatrix(K), q, *limits)
+    scaled = minimise_in_box(StoredMatrix(scale * K), scale * q, *limits)
+    np.testing.assert_array_equal(scaled.point, plain.point)
+    assert (scaled.value, scaled.gap) == (scale * plain.value, scale * plain.gap)
+
+
 def test_a_matrix_of_zeros_is_no_trouble():
     found = minimise_in_box(StoredMatrix(np.zeros((3, 3))), np.array([1.0, 2.0, -1.0]), np.ones(3), 0, 1.5)
     np.testing.assert_allclose(found.point, [0.5, 1.0, 0.0], atol=1e-6)

@@ -55,6 +55,10 @@ class StoredMatrix:
     def __init__(self, matrix: Array) -> None:
         self.matrix = matrix
         self._narrow: Array | None = None
+        # A power of 2 near the largest entry, which float32 need not hold.
+        self._unit = 1.0
+        if matrix.dtype == np.float64 and len(matrix):
+            self._unit = 2.0 ** float(np.frexp(np.abs(matrix.diagonal()).max())[1])
 
     def times(self, vector: Array, precise: bool) -> Array:
         """K v; `precise` from float32: added up in float64 over the entries of v that are not 0."""
@@ -71,15 +75,18 @@ class StoredMatrix:
 
     def block(self, index: Array | None, precise: bool) -> Callable[[Array], Array]:
         """The block is copied once, in the type the products take."""
-        dtype = np.float64 if precise else np.float32
         if precise:
-            whole = self.matrix
-        else:
-            if self._narrow is None:
-                self._narrow = self.matrix.astype(dtype, copy=False)
-            whole = self._narrow
-        part = (whole if index is None else whole[np.ix_(index, index)]).astype(dtype, copy=False)
-        return lambda vector: np.asarray((part @ vector.astype(dtype, copy=False)).astype(np.float64))
+            wide = (self.matrix if index is None else self.matrix[np.ix_(index, index)]).astype(
+                np.float64, copy=False
+            )
+            return lambda vector: np.asarray(wide @ vector)
+        if self._narrow is None:
+            self._narrow = self.matrix
+            if self.matrix.dtype != np.float32:
+                out = np.empty(self.matrix.shape, np.float32)
+                self._narrow = np.divide(self.matrix, self._unit, out=out, casting="same_kind")
+        part, unit = self._narrow if index is None else self._narrow[np.ix_(index, index)], self._unit
+        return lambda vector: np.asarray((part @ vector.astype(np.float32)).astype(np.float64)) * unit
 
     def row(self, index: int) -> Array:
         """One row of K, as it is stored."""
