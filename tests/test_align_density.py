@@ -143,6 +143,21 @@ def test_leave_one_out_score_equals_explicit_refits(weighted):
         assert score == pytest.approx(squares / a[pairs[0]].sum() / 2 - gains / v[pairs[1]].sum(), rel=1e-12)
 
 
+@pytest.mark.parametrize("heavy", [0, 1, 2], ids=["source", "target", "all"])
+def test_leave_one_out_leaves_rows_of_nearly_all_the_weight_in(heavy):
+    X, T = shifted(8, 8)
+    S, A = features(X, T, T)
+    shares = [np.full(8, 1 / 8), np.full(8, 1 / 8)]
+    pairs, regs = np.array([np.arange(8), np.arange(8)]), np.array([0.01, 0.1])
+    for domain in {0: [0], 1: [1], 2: [0, 1]}[heavy]:
+        shares[domain] = np.r_[1.0, np.full(7, 1e-18)]
+    expected = ratio.leave_one_out(S, shares[0], A, shares[1], regs, pairs[:, 1:])
+    found = ratio.leave_one_out(S, shares[0], A, shares[1], regs, pairs)
+    assert np.isfinite(found).all() and found.any()
+    np.testing.assert_array_equal(found, expected)
+    np.testing.assert_array_equal(ratio.leave_one_out(S, shares[0], A, shares[1], regs, pairs[:, :1]), 0)
+
+
 def test_ulsif_takes_the_kernel_and_the_ridge_of_the_least_score():
     X, T = shifted(30, 30)
     kernels, regs = [im.RBF(bandwidth=0.05), im.RBF(bandwidth=0.7)], [1e-3, 0.1, 10.0]

@@ -104,9 +104,14 @@ def leave_one_out(S: Array, s_weight: Array, T: Array, t_weight: Array, regs: Ar
 
     Without a source row of weight a and with reg l, H + l I is 1 / (1 - a) times (H + l (1 - a) I) minus a
     x x': one eigendecomposition of H serves all rows, weights and regs, and Sherman-Morrison the rest.
+    Pairs with a row of nearly all the weight stay in, for without it there is next to nothing left.
 
     Cost: O(n c^2) for each reg. Source: Kanamori, Hido, Sugiyama, JMLR 10 (2009), section 4.
     """
+    light = np.maximum(s_weight[pairs[0]], t_weight[pairs[1]]) < 1 - 1e-6
+    if not light.any():
+        return np.zeros(len(regs))
+    pairs = pairs[:, light]
     values, vectors, h = spectrum(S, s_weight, T, t_weight, 0.0)
     x, t = S[pairs[0]], T[pairs[1]]
     a, v = s_weight[pairs[0]], t_weight[pairs[1]]
