@@ -276,7 +276,22 @@ def test_classifier_gives_odds_times_the_ratio_of_the_sizes():
     clipped = im.DensityRatioWeights(bound=0.5).fit(X, None, T).weights_
     np.testing.assert_array_equal(clipped, np.minimum(fit.weights_, 0.5))
     sure = im.DensityRatioWeights(KNeighborsClassifier(1)).fit(X, None, T + 100)
-    assert np.isfinite(sure.weights_).all() and np.isfinite(sure.density_ratio(T + 100)).all()
+    np.testing.assert_allclose(sure.weights_, 3e-6, rtol=1e-5)
+    np.testing.assert_allclose(sure.density_ratio(T + 100), 3e6, rtol=1e-5)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize(("scale", "offset"), [(1e-6, 0.0), (1e6, 0.0), (1.0, 1e4)])
+def test_classifier_of_the_domains_minds_neither_scale_nor_offset(scale, offset, dtype):
+    X, T = shifted(80, 60)
+    sizes = {"sample_weight": np.random.default_rng(0).integers(1, 4, 80)}
+    for weight in ({}, sizes):
+        plain = im.DensityRatioWeights().fit(X, None, T, **weight).weights_
+        moved = [(scale * rows + offset).astype(dtype) for rows in (X, T)]
+        found = im.DensityRatioWeights().fit(moved[0], None, moved[1], **weight).weights_
+        near = 1e-2 if dtype == "float32" else 1e-4
+        assert plain.max() > 3 * plain.min()
+        np.testing.assert_allclose(found, plain, rtol=near)
 
 
 def test_classifier_must_have_probabilities_and_take_weights_where_there_are_any():

@@ -63,7 +63,8 @@ FLOORS = [
         "align.classify",
         "align.reweight",
         "align.density",
-        "align.membership",
+        "align.domain_classifier",
+        "align.neighbour_weights",
         "align.pipeline",
         "align",
     ),
@@ -87,7 +88,7 @@ FLOORS = [
 ALIGN_FAMILIES = (
     *("moments", "scaling", "subspace", "transport", "components", "joint", "dependence"),
     *("adaptation", "classify"),
-    *("reweight", "density", "membership"),
+    *("reweight", "density", "domain_classifier", "neighbour_weights"),
     *("nearest", "augment", "instance", "biased"),
 )
 # Libraries that only these files may name, wherever in the file.

@@ -7,6 +7,7 @@ import sklearn
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.neighbors import KNeighborsClassifier
+from sklearn.svm import LinearSVC
 from threadpoolctl import threadpool_limits
 
 
@@ -93,6 +94,12 @@ def test_density_ratio_takes_a_classifier_and_stays_finite_when_it_is_sure():
     X, X_target = rng.normal(size=(40, 2)), 50 + rng.normal(size=(40, 2))
     weight = im.density_ratio(X, X_target, classifier=KNeighborsClassifier(1))
     assert (weight > 0).all() and np.isfinite(weight).all()
+
+
+def test_domains_need_a_classifier_with_probabilities():
+    X, X_target = np.random.default_rng(0).normal(size=(2, 20, 3))
+    with pytest.raises(TypeError, match="classifier must have predict_proba, got LinearSVC"):
+        im.density_ratio(X, X_target, classifier=LinearSVC())
 
 
 def test_no_row_judges_itself():

@@ -7,12 +7,9 @@ from typing import Any
 
 import numpy as np
 from scipy.special import logsumexp, xlogy
-from sklearn.base import clone
-from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import StratifiedKFold
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
 
+from .align.domain_classifier import fit_domain_classifier, ratio_of_densities
 from .arrays import Array, check_finite, generator
 
 __all__ = [
@@ -26,7 +23,6 @@ __all__ = [
 ]
 
 BLOCK = 1 << 20  # entries of the similarity matrix held at once
-CERTAIN = 1e-6  # domain probabilities stay this far from 0 and 1
 
 
 def density_ratio(
@@ -53,9 +49,7 @@ def density_ratio(
     proba, is_target = domain_probabilities(
         X, X_target, classifier=classifier, n_folds=n_folds, random_state=random_state
     )
-    of_source = np.clip(proba[~is_target], CERTAIN, 1 - CERTAIN)
-    weight: Array = of_source / (1 - of_source) * (len(of_source) / np.sum(is_target))
-    return weight
+    return ratio_of_densities(proba[~is_target], float(np.sum(~is_target) / np.sum(is_target)))
 
 
 def domain_probabilities(
@@ -73,15 +67,10 @@ def domain_probabilities(
         )
     rows = np.concatenate([source, target])
     is_target = np.repeat([False, True], [len(source), len(target)])
-    model = (
-        make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000))
-        if classifier is None
-        else classifier
-    )
     proba = np.empty(len(rows))
     seed = int(generator(random_state).integers(2**31))
     for train, test in StratifiedKFold(folds, shuffle=True, random_state=seed).split(rows, is_target):
-        fitted = clone(model).fit(rows[train], is_target[train])
+        fitted = fit_domain_classifier(classifier, rows[train], is_target[train])
         proba[test] = fitted.predict_proba(rows[test])[:, 1]
     return proba, is_target
 

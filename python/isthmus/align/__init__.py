@@ -7,11 +7,12 @@ from .classify import MEDA
 from .components import TCA
 from .density import KLIEP, RuLSIF
 from .dependence import MIDA, SemiSupervisedTCA
+from .domain_classifier import DensityRatioWeights
 from .instance import TrAdaBoostClassifier, TrAdaBoostRegressor
 from .joint import JGSA, TJM
-from .membership import DensityRatioWeights, NearestNeighbourWeights
 from .moments import CORAL, LinearOT, MeanDiscrepancy
 from .nearest import EasyTL
+from .neighbour_weights import NearestNeighbourWeights
 from .pipeline import TransferPipeline, make_transfer_pipeline
 from .reweight import KMM, TargetShiftWeights
 from .scaling import StandardScaling
