@@ -64,6 +64,7 @@ TABLE = [
     Row(im.KMM(im.RBF(2.0)), kind="weighs", grid={"bound": [2.0, 1000.0]}),
     Row(im.KMM(im.Linear(), eps=0.1), kind="weighs"),
     Row(im.TargetShiftWeights(im.RBF(2.0)), kind="weighs", grid={"eps": [0.1, 0.5]}, labels=True),
+    Row(im.TargetShiftWeights(im.RBF(2.0)), kind="weighs", labels=True, numbers=True, close=1e-6),
     Row(im.KLIEP(), kind="weighs", grid={"n_centres": [10, 20]}),
     Row(im.RuLSIF(), kind="weighs", grid={"alpha": [0.0, 0.5]}),
     Row(im.RuLSIF(alpha=0), kind="weighs"),

@@ -4,10 +4,10 @@ import isthmus as im
 import numpy as np
 import pytest
 from conftest import oracle_matrix, oracle_mmd2
-from isthmus.align import reweight
+from isthmus.align import reweight, target_shift
 from scipy.optimize import minimize
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.linear_model import LogisticRegression
+from sklearn.linear_model import LogisticRegression, Ridge
 
 KERNEL = im.RBF(bandwidth=1.5)
 DTYPES = ["float32", "float64"]
@@ -117,8 +117,9 @@ def test_a_row_of_weight_zero_is_not_there():
 
 def test_kmm_that_runs_out_of_steps_says_its_gap():
     X, T = shifted(200, 200)
-    with pytest.warns(ConvergenceWarning, match=r"stopped after 2 steps at a duality gap of .* above 1e-04"):
+    with pytest.warns(ConvergenceWarning, match=r"stopped after 2 .* duality gap of .* above 1e-04") as said:
         kmm = im.KMM(KERNEL, max_iter=2).fit(X, None, T)
+    assert said[0].filename == __file__
     assert kmm.duality_gap_ > 1e-4 * abs(kmm.objective_) and kmm.n_iter_ == 2
 
 
@@ -188,6 +189,7 @@ def test_target_that_repeats_the_source_by_class_has_the_exact_ratios(dtype, nam
     copies = np.array([1, 3, 2])
     target = np.repeat(X, copies[y], axis=0).astype(dtype)
     shift = im.TargetShiftWeights(KERNEL, eps=0.5).fit(X.astype(dtype), names[y], target)
+    assert shift.label_grid_ is None
     # p_target(c) / p_source(c): class c makes copies[c] of the 6 parts of the target, 1 of 3 of the source.
     expected = copies / copies.sum() * 3
     np.testing.assert_allclose(shift.class_weights_, expected, atol=1e-3 if dtype == "float32" else 1e-6)
@@ -217,8 +219,9 @@ def test_class_problem_is_the_one_of_the_definition():
 def test_classes_with_equal_means_are_said():
     X, _ = classes(60)
     rows, y = np.concatenate([X, X]), np.repeat([0, 1], 60)
-    with pytest.warns(UserWarning, match="some classes cannot be told apart"):
+    with pytest.warns(UserWarning, match="some classes cannot be told apart") as said:
         shift = im.TargetShiftWeights(KERNEL).fit(rows, y, X[:30])
+    assert said[0].filename == __file__
     assert shift.condition_ > 1e8 and np.isfinite(shift.weights_).all()
 
 
@@ -232,13 +235,101 @@ def test_one_class_gets_one_weight():
     ("y", "message"),
     [
         (None, "TargetShiftWeights requires y, the labels of the source, got None"),
-        (np.linspace(0, 1, 90), "needs class labels y, got continuous numbers"),
+        (np.ones((90, 2)), r"y must hold one label a row, got shape \(90, 2\)"),
         (np.where(np.arange(90) == 4, np.nan, 1.0), "y"),
         (np.array([1, "a"] * 45, dtype=object), "y must hold labels of one type, got int and str"),
     ],
-    ids=["none", "continuous", "nan", "mixed"],
+    ids=["none", "columns", "nan", "mixed"],
 )
-def test_target_shift_needs_classes(y, message):
+def test_target_shift_needs_labels(y, message):
     X, _ = classes()
     with pytest.raises(ValueError, match=message):
         im.TargetShiftWeights(KERNEL).fit(X, y, X + 1)
+
+
+# -- target shift of numbers --
+
+
+def curve(n, centre, spread, rng):
+    """Labels, and rows on a curve whose place and not whose direction is the label."""
+    y = rng.normal(centre, spread, n)
+    return np.c_[y**2, y] + 0.3 * rng.normal(size=(n, 2)), y
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("scale", [1e-200, 1.0, 1e6])
+@pytest.mark.parametrize("seed", range(3))
+def test_true_ratio_of_normal_labels_is_found(seed, scale, dtype):
+    rng = np.random.default_rng(seed)
+    (X, y), (T, _) = curve(600, 0.0, 1.0, rng), curve(500, 0.8, 0.6, rng)
+    X, T = X.astype(dtype), T.astype(dtype)
+    true = np.exp(-((y - 0.8) ** 2) / (2 * 0.36)) / 0.6 / np.exp(-(y**2) / 2)
+    shift = im.TargetShiftWeights().fit(X, scale * (y + 3), T)
+    error, constant = (np.mean((weights - true) ** 2) for weights in (shift.weights_, 1))
+    without_labels = np.mean((im.KMM().fit(X, None, T).weights_ - true) ** 2)
+    assert error < 0.25 * constant and error < 0.5 * without_labels
+    assert (shift.weights_ >= 0).all() and (shift.weights_ <= 10).all() and shift.classes_ is None
+    assert shift.label_grid_.shape == shift.label_weights_.shape == (20,)
+    assert {*shift.label_grid_} <= {*(scale * (y + 3))}
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+def test_smoother_of_numbers_is_the_one_of_the_definition(weighted):
+    rng = np.random.default_rng(0)
+    marks = np.sort(rng.uniform(0, 1, 6))
+    y = marks[rng.integers(0, 6, 30)]  # only landmarks: no approximation
+    weight = rng.integers(1, 4, 30) if weighted else np.ones(30, dtype=int)
+    G, R = target_shift._smoothed(y, weight.astype(float), marks, 0.2, 0.3)
+    again = np.repeat(np.arange(30), weight)
+    L = np.exp(-((y[again, None] - y[again]) ** 2) / 0.08)
+    dense = L @ np.linalg.solve(L + 0.3 * np.eye(len(again)), R[again])
+    expected = np.stack([dense[again == row].sum(axis=0) for row in range(30)])
+    np.testing.assert_allclose(G, expected, atol=1e-7)
+    bumps = np.exp(-((y[:, None] - marks) ** 2) / 0.08)
+    np.testing.assert_allclose(R, bumps / bumps.sum(axis=1, keepdims=True), rtol=1e-12)
+
+
+def test_numbers_of_the_same_law_weigh_about_one():
+    rng = np.random.default_rng(0)
+    (X, y), (T, _) = curve(600, 0.0, 1.0, rng), curve(500, 0.0, 1.0, rng)
+    assert np.abs(im.TargetShiftWeights().fit(X, y, T).weights_ - 1).mean() < 0.2
+
+
+def test_one_number_and_numbers_far_apart_have_finite_weights():
+    X, T = shifted(60, 50)
+    alone = im.TargetShiftWeights(KERNEL).fit(X, np.full(60, 0.5), T)
+    np.testing.assert_array_equal(alone.weights_, alone.weights_[0])
+    y = np.exp(np.linspace(-30, 30, 60))
+    wide = im.TargetShiftWeights(KERNEL).fit(X, y, T).weights_
+    assert np.isfinite(wide).all() and (wide >= 0).all() and (wide <= 10).all()
+
+
+@pytest.mark.parametrize("name", ["label_bandwidth", "label_reg"])
+def test_parameters_of_numbers_out_of_range_are_refused(name):
+    X, y = classes()
+    with pytest.raises(ValueError, match=f"{name} must be a finite number above 0, got 0"):
+        im.TargetShiftWeights(**{name: 0}).fit(X, y, X + 1)
+
+
+def test_whole_numbers_are_those_of_a_regression_where_it_is_said():
+    rng = np.random.default_rng(0)
+    (X, y), (T, _) = curve(300, 0.0, 1.0, rng), curve(200, 0.8, 0.6, rng)
+    counts = (10 * y).round()
+    shift = im.TargetShiftWeights(regression=True).fit(X, counts, T)
+    near = im.TargetShiftWeights().fit(X, counts + 0.001, T)
+    assert shift.classes_ is None
+    np.testing.assert_allclose(shift.weights_, near.weights_, atol=1e-2)
+    assert im.TargetShiftWeights(regression=False).fit(X, y > 0, T).classes_.tolist() == [False, True]
+    assert np.isfinite(im.TargetShiftWeights(regression=True).fit(X, np.zeros(300), T).weights_).all()
+    with pytest.raises(ValueError, match=r"y must hold numbers with regression=True, got .*'a'"):
+        im.TargetShiftWeights(regression=True).fit(X, np.where(y > 0, "a", "b"), T)
+    with pytest.raises(ValueError, match="regression must be True, False or None, got 'yes'"):
+        im.TargetShiftWeights(regression="yes").fit(X, y, T)
+
+
+def test_a_regression_in_a_pipeline_is_trained_with_its_weights():
+    rng = np.random.default_rng(0)
+    (X, y), (T, _) = curve(300, 0.0, 1.0, rng), curve(200, 0.8, 0.6, rng)
+    piped = im.make_transfer_pipeline(im.TargetShiftWeights(), Ridge()).fit(X, y, T)
+    weights = im.TargetShiftWeights().fit(X, y, T).weights_
+    np.testing.assert_allclose(piped.model_.coef_, Ridge().fit(X, y, sample_weight=weights).coef_, rtol=1e-9)

@@ -61,7 +61,9 @@ FLOORS = [
         "align.joint",
         "align.dependence",
         "align.classify",
+        "align.mean_matching",
         "align.reweight",
+        "align.target_shift",
         "align.density",
         "align.domain_classifier",
         "align.neighbour_weights",
@@ -88,7 +90,7 @@ FLOORS = [
 ALIGN_FAMILIES = (
     *("moments", "scaling", "subspace", "transport", "components", "joint", "dependence"),
     *("adaptation", "classify"),
-    *("reweight", "density", "domain_classifier", "neighbour_weights"),
+    *("reweight", "target_shift", "density", "domain_classifier", "neighbour_weights"),
     *("nearest", "augment", "instance", "biased"),
 )
 # Libraries that only these files may name, wherever in the file.

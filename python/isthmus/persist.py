@@ -67,6 +67,7 @@ MOST_AXES = {
     **dict.fromkeys(("estimator_weights_", "prices_", "shared_coef_"), 1),
     "shared_intercept_": 0,
     **dict.fromkeys(("weights_", "coefficients_", "class_weights_", "mu_"), 1),
+    **dict.fromkeys(("label_grid_", "label_weights_"), 1),
     "means_": 2,
     "dual_coef_": 2,
 }

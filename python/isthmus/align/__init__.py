@@ -14,9 +14,10 @@ from .moments import CORAL, LinearOT, MeanDiscrepancy
 from .nearest import EasyTL
 from .neighbour_weights import NearestNeighbourWeights
 from .pipeline import TransferPipeline, make_transfer_pipeline
-from .reweight import KMM, TargetShiftWeights
+from .reweight import KMM
 from .scaling import StandardScaling
 from .subspace import GFK, SubspaceAlignment
+from .target_shift import TargetShiftWeights
 from .transport import OptimalTransport
 
 __all__ = [

@@ -153,6 +153,7 @@ class Aligner(TransformerMixin, DomainEstimator):  # type: ignore[misc]
     the fitted `domains_`. `has_target_` is False where the transform is the identity.
     """
 
+    _takes_numbers: ClassVar[bool] = False  # labels may be the numbers of a regression
     _target_stays: ClassVar[bool] = False  # target rows go through the identity, whichever target
 
     def fit_transform(

@@ -77,7 +77,8 @@ class TransferPipeline(BaseEstimator):  # type: ignore[misc]
 
         Parameters as in the aligners' `fit`: with `sample_domain` the `y` of a target row is read only where
         `target_labelled` is true; with `X_target` all of `y_target` is, unless `target_labelled` (nt,) says
-        less. The aligner sees these labels too, unless the model is a regressor. `sample_weight` (one per row
+        less. The aligner sees these labels too, unless the model is a regressor and the aligner made
+        for classes. `sample_weight` (one per row
         of `X`) reaches the aligner and the model; labelled rows of `X_target` weigh 1.
         """
         forms = {"sample_domain": sample_domain, "target_labelled": target_labelled}
@@ -88,8 +89,9 @@ class TransferPipeline(BaseEstimator):  # type: ignore[misc]
         weight, target_weight = given.weights
         self.align_ = None
         if self.align is not None:
-            # An aligner would take the whole numbers of a regression for classes.
-            arguments = fit_arguments(domains, given.weights, labels=not is_regressor(self.model))
+            # Most aligners would take the whole numbers of a regression for classes.
+            labels_read = not is_regressor(self.model) or getattr(self.align, "_takes_numbers", False)
+            arguments = fit_arguments(domains, given.weights, labels=labels_read)
             self.align_ = clone(self.align).fit(**arguments)
             if isinstance(self.align_, Reweighter):
                 weight = self.align_.weights_ if weight is None else weight * self.align_.weights_
