@@ -43,8 +43,8 @@ class TargetShiftWeights(Reweighter):
 
     Fitted: `weights_` (ns,); `classes_` (C,); `class_weights_` (C,); `condition_`, that of P for class means
     (large: some classes have nearly the same kernel mean, and their weights are arbitrary; above 1e8 it is a
-    UserWarning); `label_grid_` and `label_weights_` (c,) in place of these three with numbers, the others
-    None; `duality_gap_`; `n_iter_` (1 without a target); `kernel_` (numbers only); `has_target_`.
+    UserWarning); `label_grid_` and `label_weights_` (c,) in place of these three with numbers;
+    `duality_gap_`; `n_iter_` (1 without a target); `kernel_` (numbers only); `has_target_`.
 
     A weight of k counts as the row k times; `weights_` is 0 for a row of weight 0.
 
@@ -86,11 +86,8 @@ class TargetShiftWeights(Reweighter):
         target, w_target = positive(domains.X_target, target_weight)
         labels = self._labels(domains.y_source, source_weight)
         self.kernel_ = bandwidth.resolve(definite(self.kernel), source, target)
-        self.classes_: Array | None = None
-        self.class_weights_: Array | None = None
-        self.condition_: float | None = None
-        self.label_grid_: Array | None = None
-        self.label_weights_: Array | None = None
+        for name in ("classes_", "class_weights_", "condition_", "label_grid_", "label_weights_"):
+            self.__dict__.pop(name, None)  # of labels of the other kind, fitted before
         total = float(w_source.sum())
         w_target = w_target * (total / w_target.sum())
         eps = 2.5 / np.sqrt(total) if self.eps is None else float(self.eps)
@@ -113,9 +110,9 @@ class TargetShiftWeights(Reweighter):
         )
         self.duality_gap_, self.n_iter_ = solution.gap, solution.n_iter
         if numbers:
-            self.label_weights_ = solution.point
+            self.label_weights_: Array = solution.point
             return in_place(place @ solution.point, source_weight)
-        self.class_weights_ = solution.point
+        self.class_weights_: Array = solution.point
         return in_place(solution.point[place], source_weight)
 
     def _of_classes(
@@ -127,7 +124,8 @@ class TargetShiftWeights(Reweighter):
         w_target: Array,
     ) -> tuple[Array, Array, Array, Array]:
         """P and q over the masses n, n (C,), and the class of each row."""
-        self.classes_, group = np.unique(labels, return_inverse=True)
+        classes, group = np.unique(labels, return_inverse=True)
+        self.classes_: Array = classes
         count = len(self.classes_)
         mass = np.bincount(group, w_source)
         order = np.argsort(group, kind="stable")
@@ -164,7 +162,7 @@ class TargetShiftWeights(Reweighter):
         scaled = scaled - scaled[0]
         scaled = scaled / (scaled[-1] or 1.0)
         places = np.linspace(0, len(known) - 1, min(LANDMARKS, len(known))).round().astype(int)
-        self.label_grid_ = known[places]
+        self.label_grid_: Array = known[places]
         scale = bandwidth.scale_of(bandwidth.resolve(RBF(), scaled[:, None])) if len(known) > 1 else 1.0
         assert isinstance(scale, float)
         bumps, share = _smoothed(
