@@ -71,7 +71,7 @@ FLOORS = [
         "align",
     ),
     *("splitting", "unlabelled", "per_domain", "scorers", "selection"),
-    *("tuning", "transfer", "candidates", "model_file", "persist"),
+    *("tuning", "transfer", "candidates", "model_file", "model_shapes", "persist"),
     *(
         "verdict",
         "report",

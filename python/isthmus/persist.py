@@ -21,11 +21,10 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.svm import LinearSVC
 from sklearn.utils.validation import check_is_fitted
 
-from . import __version__, align, features, kernels, model_file, models
+from . import __version__, align, features, kernels, model_file, model_shapes, models
 from .align.base import Aligner
 from .arrays import Array
 from .errors import ModelFileError
-from .source_model import SourceModel
 from .transfer import TransferClassifier, TransferRegressor
 
 __all__ = ["load", "save"]
@@ -52,29 +51,9 @@ CLASSES: dict[str, type[Any]] = {
     if isinstance(kind, type) and issubclass(kind, BaseEstimator)
 }
 NEIGHBOURS = (KNeighborsClassifier, KNeighborsRegressor)  # kept as training rows, fitted again by `load`
-LINEAR = LogisticRegression | LinearSVC | align.RegularizedTransferClassifier
-# Most axes of the arrays that prediction adds or multiplies: with one more a small file could ask for an
-# outer product of any size. Those of the networks are checked layer by layer.
-MOST_AXES = {
-    **dict.fromkeys(("mean_", "scale_", "var_", "explained_variance_", "intercept_"), 1),
-    **dict.fromkeys(("mean_target_", "scales_", "spread_source_", "shrinkage_", "domains_"), 1),
-    **dict.fromkeys(("frequencies_", "signs_", "landmarks_", "normalization_", "centres_"), 2),
-    **dict.fromkeys(("coef_", "components_", "directions_", "projection_", "X_fit_", "images_"), 2),
-    **dict.fromkeys(("components_source_", "components_target_"), 2),
-    **dict.fromkeys(("projection_source_", "projection_target_"), 2),
-    **dict.fromkeys(("domain_means_", "domain_scales_"), 2),
-    **{"map_": 3, "mean_source_": 2},  # one for each of several sources
-    **dict.fromkeys(("estimator_weights_", "prices_", "shared_coef_"), 1),
-    "shared_intercept_": 0,
-    **dict.fromkeys(("weights_", "coefficients_", "class_weights_", "mu_"), 1),
-    **dict.fromkeys(("label_grid_", "label_weights_"), 1),
-    "means_": 2,
-    "dual_coef_": 2,
-}
 NAMES = "feature_names_in_"
 _FITTED = re.compile(r"[a-zA-Z][a-zA-Z0-9_]*_|_n_features_out")
 MAX_TEXT = 1 << 24  # bytes of one text array: its entries all have the width of the longest
-MAX_VOTE = 10.0  # of a round of TrAdaBoost: above ln 999
 MAX_BLIND = 1_000_000  # features a model without any array may claim
 
 
@@ -299,12 +278,9 @@ class _Reader:
         for name, value in fitted.items():
             if not _FITTED.fullmatch(name):
                 raise ModelFileError(f"{kind.__name__} cannot have the attribute {name!r}")
-            if name in MOST_AXES:
-                _check_axes(name, value)
-            if name == "classes_" and np.ndim(value) != 1:
-                raise ModelFileError(f"classes_ must have 1 axis, got shape {np.shape(value)}")
+            model_shapes.check_value(name, value)
             setattr(model, name, value)
-        _check_shapes(model)
+        model_shapes.check_shapes(model)
         self._try_out(model)
         return model
 
@@ -355,68 +331,3 @@ def _shaped(array: Array, shape: Any) -> Array:
     if not all(isinstance(length, int) and length >= 0 for length in shape):
         raise ModelFileError(f"a shape must hold whole numbers, got {shape}")
     return array.reshape(shape)
-
-
-def _check_axes(name: str, value: Any) -> None:
-    array = np.asarray(value) if isinstance(value, np.generic | int | float) else value
-    if array is not None and not (isinstance(array, np.ndarray) and array.dtype.kind in "biuf"):
-        raise ModelFileError(f"{name} must be an array of numbers, got {type(value).__name__}")
-    if array is not None and array.ndim > MOST_AXES[name]:
-        raise ModelFileError(f"{name} must have at most {MOST_AXES[name]} axes, got shape {array.shape}")
-
-
-def _check_shapes(model: Any) -> None:
-    """What one row of zeros cannot show: that every class has its score, and nothing is broadcast."""
-    coef, intercept = (np.shape(vars(model).get(name, 0)) for name in ("coef_", "intercept_"))
-    if intercept not in ((), (1,), coef[:-1]):
-        raise ModelFileError(f"intercept_ must have the shape {coef[:-1]}, got {intercept}")
-    if isinstance(model, align.RegularizedTransferRegressor) and len(coef) > 1:
-        raise ModelFileError(f"coef_ must have 1 axis, got shape {coef}")
-    if isinstance(model, align.TrAdaBoostClassifier | align.TrAdaBoostRegressor) and (
-        (votes := vars(model).get("estimator_weights_")) is not None
-        and not (votes.min(initial=0) >= 0 and 0 < votes.max(initial=0) <= MAX_VOTE)
-    ):
-        raise ModelFileError(f"estimator_weights_ must hold votes from 0 to {MAX_VOTE}, not all 0")
-    if isinstance(model, SourceModel) and hasattr(model, "coefs_"):
-        layers = list(zip(model.coefs_, model.intercepts_, strict=True))
-        width = model.n_features_in_
-        for coef, intercept in layers:
-            if coef.dtype not in (np.float32, np.float64) or {coef.dtype} != {
-                intercept.dtype,
-                layers[0][0].dtype,
-            }:
-                raise ModelFileError("coefs_ and intercepts_ must have one float type")
-            if coef.ndim != 2 or coef.shape[0] != width or intercept.shape != coef.shape[1:]:
-                raise ModelFileError(f"layers must fit together, got {coef.shape} after width {width}")
-            width = coef.shape[1]
-    elif isinstance(model, align.FeatureAugmentation) and hasattr(model, "domains_"):
-        width = model.n_features_in_
-        width += len(model.domains_) * (width + bool(model.intercept))
-        if model._n_features_out != width:
-            raise ModelFileError(f"_n_features_out must be {width}, got {model._n_features_out!r}")
-        return
-    elif isinstance(model, align.AugmentedRidge | align.EasyTL) and hasattr(model, "n_features_in_"):
-        names = ("classes_", "means_", "prices_")
-        if isinstance(model, align.AugmentedRidge):
-            names = ("domains_", "coef_", "intercept_")
-        lengths = [len(getattr(model, name)) for name in names]
-        if len(set(lengths)) > 1:
-            raise ModelFileError(f"{', '.join(names)} must have equal lengths, got {lengths}")
-        return
-    elif hasattr(model, "images_"):
-        if model.images_.shape != model.X_fit_.shape:
-            raise ModelFileError(
-                f"images_ must have the shape {model.X_fit_.shape}, got {model.images_.shape}"
-            )
-        return
-    elif isinstance(model, LINEAR) and hasattr(model, "coef_"):
-        width = len(model.coef_)
-    elif isinstance(model, align.MEDA) and hasattr(model, "dual_coef_"):
-        if np.shape(model.dual_coef_)[1:] != np.shape(getattr(model, "classes_", ())):
-            raise ModelFileError("dual_coef_ must have a column for each of classes_")
-        return
-    else:
-        return
-    n_classes = len(model.classes_) if hasattr(model, "classes_") else 1
-    if width != (1 if n_classes == 2 else n_classes):
-        raise ModelFileError(f"{n_classes} classes_ cannot have {width} scores")
