@@ -43,6 +43,8 @@ class Home:
 
     def asarray(self, values: Any, dtype: np.dtype[Any]) -> Any:
         """Host values as an array of this home."""
+        if self.library == "torch" and isinstance(values, np.ndarray):
+            values = np.require(values, requirements=["C", "W"])  # torch takes no others
         return self.xp.asarray(values, **self._options(dtype))
 
     def give(self, values: Any) -> Any:
@@ -106,6 +108,12 @@ def like(values: Any, x: Any) -> Any:
     return (home(x) or Home("numpy", "cpu")).asarray(values, dtype_of(x))
 
 
+def beside(values: Any, x: Any) -> Any:
+    """Host values as what meets `x` in an operator: themselves on the host, else as `like` gives them."""
+    where = home(x)
+    return values if where is None or where.on_host else where.asarray(values, dtype_of(x))
+
+
 def empty_like(x: Any, n_columns: int) -> Any:
     """An array of as many rows as `x`, at its home and of its dtype, whose values are arbitrary."""
     return (home(x) or Home("numpy", "cpu")).empty((len(x), n_columns), dtype_of(x))
@@ -117,6 +125,28 @@ def index_of(which: Array, x: Any) -> Any:
     if where.on_host:
         return which
     return where.asarray(np.flatnonzero(which) if which.dtype == bool else which, np.dtype(np.int64))
+
+
+def square_block(matrix: Any, numbers: Array) -> Any:
+    """Rows and columns of a square matrix by their numbers (m,), on the host: (m, m)."""
+    rows, columns = np.ix_(numbers, numbers)
+    return matrix[index_of(rows, matrix), index_of(columns, matrix)]
+
+
+def widened(x: Any) -> Any:
+    """`x` in float64, at its home; itself where it is that."""
+    return _cast(x, np.dtype(np.float64))
+
+
+def narrowed(x: Any) -> Any:
+    """`x` in float32, at its home; itself where it is that."""
+    return _cast(x, np.dtype(np.float32))
+
+
+def _cast(x: Any, dtype: np.dtype[Any]) -> Any:
+    if library(x) == "torch":
+        return x.to(getattr(sys.modules["torch"], dtype.name))
+    return x.astype(dtype, copy=False)
 
 
 def gather(

@@ -10,7 +10,7 @@ from sklearn.base import clone
 from sklearn.preprocessing import normalize as unit_rows
 from sklearn.utils.validation import has_fit_parameter
 
-from ..arrays import Array
+from ..arrays import Array, dtype_of, index_of, namespace, to_numpy
 from ..kernels import Kernel
 from .component_base import ComponentAligner
 from .contrasts import estimate_balance, joint_contrasts
@@ -49,10 +49,10 @@ class _JointAligner(ComponentAligner):
         while True:
             solution, factor = self._solve(problem, contrasts)
             passes += solution.passes
-            halves = np.split(problem.embed(solution), [len(known.source)])
-            halves = [self._unit(half, "output") for half in halves]
+            embedded, n_source = problem.embed(solution), len(known.source)
+            halves = [self._unit(half, "output") for half in (embedded[:n_source], embedded[n_source:])]
             model = self._classifier_of(known, halves, weights)
-            classes = np.where(known.target >= 0, known.target, model.predict(halves[1]))
+            classes = np.where(known.target >= 0, known.target, _predicted(model, halves[1]))
             if len(balances) == int(self.n_iter):
                 break
             before, balance = contrasts, self._balance(halves, known.source, classes, weights)
@@ -73,7 +73,7 @@ class _JointAligner(ComponentAligner):
         self.classes_: Array = np.sort(known.names)
         if target_weight is not None:
             # Rows of weight 0 have had no part, but their classes may be asked for.
-            every = model.predict(self._map(domains.X_target, "target"))
+            every = _predicted(model, self._map(domains.X_target, "target"))
             every[target_weight > 0] = classes
             classes = every
         self.pseudo_labels_: Array = known.names[classes]
@@ -81,11 +81,11 @@ class _JointAligner(ComponentAligner):
     def _classifier_of(self, known: KnownClasses, halves: list[Array], weights: tuple[Array, Array]) -> Any:
         """A model fitted on the embedded rows whose class is known."""
         fixed = known.target >= 0
-        rows = np.concatenate([halves[0], halves[1][fixed]])
+        rows = namespace(halves[0]).concatenate([halves[0], halves[1][index_of(fixed, halves[1])]])
         classes = np.concatenate([known.source, known.target[fixed]])
         if self.classifier is None:
             return NearestRow(rows, classes)
-        model = clone(self.classifier)
+        model, rows = clone(self.classifier), to_numpy(rows)
         if not has_fit_parameter(model, "sample_weight"):
             return model.fit(rows, classes)
         return model.fit(rows, classes, sample_weight=np.concatenate([weights[0], weights[1][fixed]]))
@@ -94,7 +94,7 @@ class _JointAligner(ComponentAligner):
         return self._unit(super()._map(self._unit(rows, "input"), domain), "output")
 
     def _unit(self, rows: Array, side: str) -> Array:
-        return np.asarray(unit_rows(rows)) if self.normalize in ("both", side) else rows
+        return _unit_rows(rows) if self.normalize in ("both", side) else rows
 
     def _balance(
         self, halves: list[Array], source: Array, target: Array, weights: tuple[Array, Array]
@@ -117,6 +117,19 @@ class _JointAligner(ComponentAligner):
         tags = super().__sklearn_tags__()
         tags.target_tags.required = True
         return tags
+
+
+def _predicted(model: Any, rows: Any) -> Array:
+    """Classes of `rows`, which may be on a device; scikit-learn's models get them on the host."""
+    return np.asarray(model.predict(rows if isinstance(model, NearestRow) else to_numpy(rows)))
+
+
+def _unit_rows(rows: Any) -> Any:
+    if namespace(rows) is np:
+        return np.asarray(unit_rows(rows))
+    length = (rows * rows).sum(1)[:, None] ** 0.5
+    # Where scikit-learn leaves a row as it is.
+    return rows / (length + (length < 10 * float(np.finfo(dtype_of(rows)).eps)) * (1 - length))
 
 
 class JDA(_JointAligner):
@@ -143,6 +156,9 @@ class JDA(_JointAligner):
 
     Fitted: as `TCA`; `pseudo_labels_` (nt,), known or predicted labels of the target rows; `classes_` (C,);
     `n_iter_`, the number of solutions; `mu_` (n_iter_,), the share of the class contrasts in each.
+
+    Of rows on a device, as in `TCA`, 1-NN is searched there; another classifier gets the embedded rows on the
+    host.
 
     Cost: n_iter times that of a solution of `TCA` and of the classifier, O(ns nt k) for 1-NN.
     Source: Long, Wang, Ding, Sun, Yu, ICCV 2013.
@@ -242,7 +258,7 @@ class BDA(JDA):
         if mu is None:
             mu = 1.0 if self.weighted == "released" else "estimate"
         if mu == "estimate":
-            return estimate_balance(halves[0], halves[1], source, target, *weights)
+            return estimate_balance(to_numpy(halves[0]), to_numpy(halves[1]), source, target, *weights)
         return float(mu)
 
     def _priors(self) -> str | None:

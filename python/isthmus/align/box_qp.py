@@ -18,11 +18,22 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
-from ..arrays import Array
+from ..arrays import (
+    Array,
+    beside,
+    dtype_of,
+    index_of,
+    like,
+    namespace,
+    narrowed,
+    square_block,
+    to_numpy,
+    widened,
+)
 from .box import TINY, Box, Metric, nearest
 
 __all__ = ["BoxSolution", "PositiveMatrix", "StoredMatrix", "minimise_in_box"]
@@ -50,47 +61,50 @@ class PositiveMatrix(Protocol):
 
 
 class StoredMatrix:
-    """A symmetric matrix in memory, float32 or float64."""
+    """A symmetric matrix in memory, float32 or float64; on a device its products are formed there."""
 
-    def __init__(self, matrix: Array) -> None:
+    def __init__(self, matrix: Any) -> None:
         self.matrix = matrix
-        self._narrow: Array | None = None
+        self._narrow: Any = None
         # A power of 2 near the largest entry, which float32 need not hold.
         self._unit = 1.0
-        if matrix.dtype == np.float64 and len(matrix):
-            self._unit = 2.0 ** float(np.frexp(np.abs(matrix.diagonal()).max())[1])
+        if dtype_of(matrix) == np.float64 and len(matrix):
+            self._unit = 2.0 ** float(np.frexp(float(abs(matrix.diagonal()).max()))[1])
 
     def times(self, vector: Array, precise: bool) -> Array:
         """K v; `precise` from float32: added up in float64 over the entries of v that are not 0."""
         if not precise:
             return self.block(None, False)(vector)
-        if self.matrix.dtype == np.float64:
-            return np.asarray(self.matrix @ vector)
+        if dtype_of(self.matrix) == np.float64:
+            return to_numpy(self.matrix @ beside(vector, self.matrix))
         out = np.zeros(len(self.matrix))
         rows = np.flatnonzero(vector)
         for start in range(0, len(rows), 256):
             chosen = rows[start : start + 256]
-            out += vector[chosen] @ self.matrix[chosen].astype(np.float64)
+            part = widened(self.matrix[index_of(chosen, self.matrix)])
+            out += to_numpy(beside(vector[chosen], part) @ part)
         return out
 
     def block(self, index: Array | None, precise: bool) -> Callable[[Array], Array]:
         """The block is copied once, in the type the products take."""
         if precise:
-            wide = (self.matrix if index is None else self.matrix[np.ix_(index, index)]).astype(
-                np.float64, copy=False
-            )
-            return lambda vector: np.asarray(wide @ vector)
+            wide = widened(self.matrix if index is None else square_block(self.matrix, index))
+            return lambda vector: to_numpy(wide @ beside(vector, wide))
         if self._narrow is None:
-            self._narrow = self.matrix
-            if self.matrix.dtype != np.float32:
-                out = np.empty(self.matrix.shape, np.float32)
-                self._narrow = np.divide(self.matrix, self._unit, out=out, casting="same_kind")
-        part, unit = self._narrow if index is None else self._narrow[np.ix_(index, index)], self._unit
-        return lambda vector: np.asarray((part @ vector.astype(np.float32)).astype(np.float64)) * unit
+            self._narrow = self.matrix if dtype_of(self.matrix) == np.float32 else self._divided()
+        part, unit = self._narrow if index is None else square_block(self._narrow, index), self._unit
+        return lambda vector: to_numpy(part @ like(vector, part)).astype(np.float64) * unit
+
+    def _divided(self) -> Any:
+        """K over its unit, in float32."""
+        if namespace(self.matrix) is not np:
+            return narrowed(self.matrix / self._unit)
+        out = np.empty(self.matrix.shape, np.float32)
+        return np.divide(self.matrix, self._unit, out=out, casting="same_kind")
 
     def row(self, index: int) -> Array:
         """One row of K, as it is stored."""
-        return np.asarray(self.matrix[index])
+        return to_numpy(self.matrix[index])
 
 
 class BoxSolution(NamedTuple):

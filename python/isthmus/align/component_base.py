@@ -10,7 +10,7 @@ import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 
 from .. import bandwidth, ops
-from ..arrays import Array
+from ..arrays import Array, like
 from ..kernels import Kernel, Linear
 from . import pencil
 from .base import Aligner
@@ -36,6 +36,7 @@ class ComponentAligner(Aligner):
     Rows of weight 0 are not among the n. `problem.rows.weights` has the weights of the others.
     """
 
+    _on_device = True
     n_components: int
     kernel: Kernel | None
     reg: float
@@ -86,7 +87,7 @@ class ComponentAligner(Aligner):
                 stacklevel=5,
             )
         # Rounding a column alone moves its residual by up to eps |F|^2 / reg: no solver can do better.
-        rounding = np.finfo(float).eps * float(np.sum(factor * factor)) / self.reg
+        rounding = np.finfo(float).eps * float((factor * factor).sum()) / self.reg
         gate = max(problem.gate, self.tol or 0.0, rounding)
         if solution.residuals.max() > gate:
             column = int(np.argmax(solution.residuals))
@@ -110,10 +111,12 @@ class ComponentAligner(Aligner):
 
     def _map(self, rows: Array, domain: str) -> Array:
         if self.projection_ is not None:
-            return np.asarray(rows @ self.projection_.astype(rows.dtype))
+            moved: Array = rows @ like(self.projection_, rows)
+            return moved
         assert self.X_fit_ is not None and self.kernel_ is not None
-        known, weights = (part.astype(rows.dtype, copy=False) for part in (self.X_fit_, self.components_))
-        return np.asarray(ops.kernel_matmul(rows, known, weights, kernel=self.kernel_))
+        known, weights = like(self.X_fit_, rows), like(self.components_, rows)
+        embedded: Array = ops.kernel_matmul(rows, known, weights, kernel=self.kernel_)
+        return embedded
 
     def _wanted(self, rows: Rows) -> int:
         """Components asked for, as far as the sizes allow them."""

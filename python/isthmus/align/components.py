@@ -50,6 +50,10 @@ class TCA(ComponentAligner):
     A residual above 1e-8 (float32 products with K: 1e-3), and above what rounding makes of a large gap of the
     means, is a ConvergenceWarning with its number.
 
+    Rows may be CuPy arrays or CUDA tensors: they, K and the basis stay on the device; what has the size of
+    the columns, of the basis or of the landmarks, and all of "dense" but K, is solved on the host, where the
+    fitted arrays are.
+
     Cost: primal O(n d^2 + d^3), or O(n^2 d + n^3) where n < d; linear kernel O(n d min(n, d)); "dense"
     O(n^3) time and O(n^2) memory; "krylov" about 4 (float32) or 7 (float64) products of K with 64
     columns and O(600 n) memory; `n_landmarks` m O(n m (d + m) + m^3) time.

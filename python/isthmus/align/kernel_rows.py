@@ -1,11 +1,16 @@
-"""The kernel matrix of weighted rows as a Krylov space meets it: in memory, or evaluated in each product."""
+"""The kernel matrix of weighted rows as a Krylov space meets it: in memory, or evaluated in each product.
+
+Rows may be on a device: K, vectors and products are then there too.
+"""
 
 from __future__ import annotations
+
+from typing import Any
 
 import numpy as np
 
 from .. import ops
-from ..arrays import Array, Home
+from ..arrays import Array, Home, dtype_of, home, index_of, like, square_block, to_numpy
 from ..kernels import Kernel
 
 __all__ = ["StoredKernel", "StreamedKernel"]
@@ -14,64 +19,71 @@ __all__ = ["StoredKernel", "StreamedKernel"]
 class StoredKernel:
     """K in memory, in the float type of the rows, weighted by `root` on both sides."""
 
-    def __init__(self, rows: Array, kernel: Kernel, root: Array) -> None:
+    def __init__(self, rows: Any, kernel: Kernel, root: Array) -> None:
         self.n = len(rows)
-        self._matrix = np.asarray(ops.kernel_matrix(rows, kernel=kernel))
+        self._matrix = ops.kernel_matrix(rows, kernel=kernel)
         if (root != 1).any():
-            self._matrix *= root.astype(rows.dtype)[:, None]
-            self._matrix *= root.astype(rows.dtype)
+            self._matrix *= self.asarray(root)[:, None]
+            self._matrix *= self.asarray(root)
 
-    def product(self, vectors: Array) -> Array:
+    def product(self, vectors: Any) -> Any:
         # K is symmetric, and few rows times a large matrix are quicker than a large matrix times few columns.
-        return np.asarray((vectors.T @ self._matrix).T)
+        return (vectors.T @ self._matrix).T
 
-    def columns(self, indices: Array, weights: Array) -> Array:
-        return np.asarray(self._matrix[indices].T @ self.asarray(weights))
+    def columns(self, indices: Array, weights: Array) -> Any:
+        return self._matrix[index_of(indices, self._matrix)].T @ self.asarray(weights)
 
-    def rows(self, indices: Array, vectors: Array) -> Array:
-        return np.asarray(self._matrix[indices] @ vectors)
+    def rows(self, indices: Array, vectors: Any) -> Any:
+        return self._matrix[index_of(indices, self._matrix)] @ vectors
 
     def block(self, indices: Array) -> Array:
-        return np.asarray(self._matrix[np.ix_(indices, indices)], np.float64)
+        return to_numpy(square_block(self._matrix, indices)).astype(np.float64, copy=False)
 
-    def asarray(self, values: Array) -> Array:
-        return values.astype(self._matrix.dtype, copy=False)
+    def asarray(self, values: Array) -> Any:
+        return like(values, self._matrix)
 
-    def empty(self, shape: tuple[int, int]) -> Array:
-        return np.empty(shape, self._matrix.dtype)
+    def empty(self, shape: tuple[int, int]) -> Any:
+        return _home(self._matrix).empty(shape, dtype_of(self._matrix))
 
 
 class StreamedKernel:
     """K evaluated anew in each product, weighted by `root` on both sides."""
 
-    def __init__(self, rows: Array, kernel: Kernel, root: Array) -> None:
+    def __init__(self, rows: Any, kernel: Kernel, root: Array) -> None:
         self.n, self._rows, self._kernel = len(rows), rows, kernel
-        self._root = root.astype(rows.dtype)[:, None]
+        self._root = self.asarray(root[:, None])
 
-    def product(self, vectors: Array) -> Array:
-        image = ops.kernel_matmul(self._rows, None, self._root * vectors, kernel=self._kernel)
-        return np.asarray(self._root * image)
+    def product(self, vectors: Any) -> Any:
+        return self._root * ops.kernel_matmul(self._rows, None, self._root * vectors, kernel=self._kernel)
 
-    def columns(self, indices: Array, weights: Array) -> Array:
-        weighted = self._root[indices] * self.asarray(weights)
-        image = ops.kernel_matmul(self._rows, self._rows[indices], weighted, kernel=self._kernel)
-        return np.asarray(self._root * image)
+    def columns(self, indices: Array, weights: Array) -> Any:
+        rows, root = self._part(indices)
+        return self._root * ops.kernel_matmul(
+            self._rows, rows, root * self.asarray(weights), kernel=self._kernel
+        )
 
-    def rows(self, indices: Array, vectors: Array) -> Array:
-        image = ops.kernel_matmul(self._rows[indices], self._rows, self._root * vectors, kernel=self._kernel)
-        return np.asarray(self._root[indices] * image)
+    def rows(self, indices: Array, vectors: Any) -> Any:
+        rows, root = self._part(indices)
+        return root * ops.kernel_matmul(rows, self._rows, self._root * vectors, kernel=self._kernel)
 
     def block(self, indices: Array) -> Array:
-        rows, root = self._rows[indices], self._root[indices]
-        return np.asarray(
-            root * np.asarray(ops.kernel_matrix(rows, kernel=self._kernel), np.float64) * root.T
-        )
+        rows, root = self._part(indices)
+        matrix, root = to_numpy(ops.kernel_matrix(rows, kernel=self._kernel)), to_numpy(root)
+        return np.asarray(root * matrix.astype(np.float64, copy=False) * root.T)
 
-    def asarray(self, values: Array) -> Array:
-        return values.astype(self._rows.dtype, copy=False)
+    def asarray(self, values: Array) -> Any:
+        return like(values, self._rows)
 
-    def empty(self, shape: tuple[int, int]) -> Array:
-        ops.check_room(
-            "a Krylov basis (n_landmarks needs less)", shape, self._rows.dtype, Home("numpy", "cpu")
-        )
-        return np.empty(shape, self._rows.dtype)
+    def empty(self, shape: tuple[int, int]) -> Any:
+        where, dtype = _home(self._rows), dtype_of(self._rows)
+        ops.check_room("a Krylov basis (n_landmarks needs less)", shape, dtype, where)
+        return where.empty(shape, dtype)
+
+    def _part(self, indices: Array) -> tuple[Any, Any]:
+        """Some rows and the square roots of their weights."""
+        chosen = index_of(indices, self._rows)
+        return self._rows[chosen], self._root[chosen]
+
+
+def _home(x: Any) -> Home:
+    return home(x) or Home("numpy", "cpu")

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
-from ..arrays import Array, to_numpy
+from ..arrays import Array, index_of, to_numpy
 from .pencil import Solution, contrast_norm, finished, leading, needs_care, rank_of
 
 __all__ = ["KrylovSpace", "Operator"]
@@ -245,7 +245,7 @@ class KrylovSpace:
         """|S a - w B a| / (w |B a|), the numerator from the rows checked."""
         rows, right = self._checked, self._metric_times(ritz, reg) * ritz.values
         left = _host(self._operator.rows(rows, self._centred_images(ritz)))
-        left -= _host(self._basis[: len(right)][:, rows].T) @ right
+        left -= _host(self._basis[: len(right)][:, index_of(rows, self._basis)].T) @ right
         lengths = np.linalg.norm(right, axis=0)
         with np.errstate(divide="ignore", invalid="ignore"):
             found = np.linalg.norm(left, axis=0) * np.sqrt(self._operator.n / len(rows)) / lengths

@@ -8,7 +8,7 @@ import numpy as np
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_array, column_or_1d
 
-from ..arrays import Array, check_finite
+from ..arrays import Array, check_finite, dtype_of, index_of, namespace
 from .domains import Domains, plain_labels
 
 __all__ = ["Labelled", "class_labels", "deal_folds", "is_text", "labelled_rows", "need_target"]
@@ -49,17 +49,19 @@ def labelled_rows(
         chosen = domains.target_labelled
         labels = plain_labels(domains.y_target[chosen])
         weight = None if target_weight is None else target_weight[chosen]
-        parts.append(_part(domains.X_target[chosen], labels, weight, "y_target", classes))
+        parts.append(
+            _part(domains.X_target[index_of(chosen, domains.X_target)], labels, weight, "y_target", classes)
+        )
         if classes and len({is_text(part[1]) for part in parts}) > 1:
             raise ValueError(
                 "y and y_target must hold labels of one kind, got text on one side and numbers on the other"
             )
     target = np.repeat(np.arange(len(parts)) > 0, [len(part[0]) for part in parts])
-    rows, labels, weight = (np.concatenate(pieces) for pieces in zip(*parts, strict=True))
-    if max(rows.max(), -rows.min()) > np.sqrt(np.finfo(rows.dtype).max / (8 * rows.size)):
-        raise ValueError(
-            f"the squares of the rows must stay in the range of {rows.dtype}; scale the columns of X"
-        )
+    rows = namespace(parts[0][0]).concatenate([part[0] for part in parts])
+    labels, weight = (np.concatenate([part[i] for part in parts]) for i in (1, 2))
+    dtype, count = dtype_of(rows), len(rows) * rows.shape[1]
+    if max(float(rows.max()), -float(rows.min())) > np.sqrt(np.finfo(dtype).max / (8 * count)):
+        raise ValueError(f"the squares of the rows must stay in the range of {dtype}; scale the columns of X")
     if classes and len(found := np.unique(labels)) < 2:
         raise ValueError(f"y must hold at least 2 classes, got one class: {found.tolist()[0]!r}")
     return Labelled(rows, labels, weight, target)
@@ -120,7 +122,7 @@ def _part(
     there = weight > 0
     if name == "y" and not there.any():
         raise ValueError("sample_weight must be positive on at least one source row, got zeros only")
-    return rows[there], labels[there], weight[there]
+    return rows[index_of(there, rows)], labels[there], weight[there]
 
 
 def is_text(labels: Array) -> bool:

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy import sparse
 
-from ..arrays import Array
+from ..arrays import Array, namespace, to_numpy
 
 __all__ = ["NearestRow", "direction_graph", "nearest_rows", "normalized_laplacian"]
 
@@ -15,7 +15,7 @@ BLOCK = 1 << 22  # entries of the distances held at once
 
 
 class NearestRow(NamedTuple):
-    """1-NN, fitted: `rows` (n, d) and their `classes` (n,)."""
+    """1-NN, fitted: `rows` (n, d), which may be on a device, and their `classes` (n,)."""
 
     rows: Array
     classes: Array
@@ -29,14 +29,15 @@ def nearest_rows(queries: Array, rows: Array) -> Array:
     """The number (m,) of the row of `rows` (n, d) nearest to each of the `queries` (m, d).
 
     Distances come from inner products about the mean of `rows`, so rows nearer to each other than rounding
-    leaves of their distance from it count as equally near. Cost: O(m n d) time, O(BLOCK + n d) memory.
+    leaves of their distance from it count as equally near. Both may be on a device, the queries in
+    no wider type. Cost: O(m n d) time, O(BLOCK + n d) memory.
     """
-    origin = rows.mean(axis=0)
+    origin = rows.mean(0)
     centred = rows - origin
-    half = np.einsum("ij,ij->i", centred, centred) / 2
+    half = namespace(rows).einsum("ij,ij->i", centred, centred) / 2
     found = np.empty(len(queries), dtype=np.intp)
     for block in _blocks(len(queries), len(rows)):
-        found[block] = np.argmin(half - (queries[block] - origin) @ centred.T, axis=1)
+        found[block] = to_numpy((half - (queries[block] - origin) @ centred.T).argmin(1))
     return found
 
 

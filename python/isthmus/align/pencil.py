@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from scipy import linalg
 
-from ..arrays import Array, Home, as_dtype, home, like, namespace, to_numpy
+from ..arrays import Array, Home, as_dtype, beside, home, like, namespace, to_numpy
 
 __all__ = [
     "Moments",
@@ -167,7 +167,8 @@ def contrast_norm(contrasts: Array) -> float:
 
 def metric_times(factor: Array, reg: float, vectors: Array) -> Array:
     """B V."""
-    return np.asarray(reg * vectors + factor @ (factor.T @ vectors))
+    product: Array = reg * vectors + factor @ (factor.T @ vectors)
+    return product
 
 
 def metric_solve(factor: Array, reg: float, vectors: Array) -> Array:
@@ -191,21 +192,21 @@ def rescale(
     """Scale the columns: "unit" |a| = 1, "metric" a'B a = 1, "white" a'S a = 1; largest entry positive.
 
     With `root` it is the largest entry of a / root: a row repeated k times shares the entry of a row
-    weighted k.
+    weighted k. Vectors, images and `factor` may be on a device; there nothing is done about roundings.
     """
-    vectors = solution.vectors
-    if scaling == "unit":
-        length = np.linalg.norm(vectors, axis=0)
-    else:
-        length = np.sqrt(np.sum(vectors * metric_times(factor.astype(np.float64), reg, vectors), axis=0))
-        if scaling == "white":
-            length = length * np.sqrt(solution.eigenvalues)
-    entries = vectors if root is None else vectors / root[:, None]
-    top = entries[np.argmax(np.abs(entries), axis=0), np.arange(vectors.shape[1])]
-    scale = np.where(top < 0, -1.0, 1.0) / length
-    images = None if solution.images is None else solution.images * scale
-    scaled = vectors * scale
-    if needs_care(factor.astype(np.float64, copy=False), reg):
+    vectors, xp = solution.vectors, namespace(solution.vectors)
+    on_host = xp is np
+    rounded = factor.astype(np.float64, copy=False) if on_host else factor
+    squared = vectors * (vectors if scaling == "unit" else metric_times(rounded, reg, vectors))
+    length = np.sqrt(to_numpy(squared.sum(0)))
+    if scaling == "white":
+        length = length * np.sqrt(solution.eigenvalues)
+    entries = vectors if root is None else vectors / beside(root[:, None], vectors)
+    least, most = to_numpy(xp.amin(entries, 0)), to_numpy(xp.amax(entries, 0))
+    scale = np.where(most < -least, -1.0, 1.0) / length
+    images = None if solution.images is None else solution.images * beside(scale, solution.images)
+    scaled = vectors * beside(scale, vectors)
+    if on_host and needs_care(rounded, reg):
         scaled = _pinned(factor, scaled, _precise_product(factor, vectors) * scale)
     return solution._replace(vectors=scaled, images=images)
 
@@ -319,4 +320,7 @@ def _precise_product(factor: Array, vectors: Array) -> Array:
 
 
 def centred(columns: Array, root: Array) -> Array:
-    return np.asarray(columns - np.outer(root, root @ columns / (root @ root)))
+    """H times `columns` (n, k), which may be on a device; `root` (n,) is on the host."""
+    root = beside(root, columns)
+    inside: Array = columns - root[:, None] * (root @ columns / (root @ root))
+    return inside

@@ -12,7 +12,19 @@ import numpy as np
 from scipy import linalg
 
 from .. import ops
-from ..arrays import Array, generator
+from ..arrays import (
+    Array,
+    Home,
+    as_dtype,
+    beside,
+    dtype_of,
+    generator,
+    home,
+    index_of,
+    like,
+    to_numpy,
+    widened,
+)
 from ..kernels import Kernel, Linear
 from . import pencil
 from .kernel_rows import StoredKernel, StreamedKernel
@@ -28,16 +40,25 @@ BLOCKS = (64, 160)  # least and most columns of a product with K
 
 
 class Rows:
-    """The rows of both domains, source first, and their weights (positive) with the square roots `root`."""
+    """The rows of both domains, source first, and their weights (positive) with the square roots `root`.
+
+    The rows may be on a device, `where`; weights are on the host.
+    """
 
     def __init__(self, samples: tuple[Array, Array], weights: tuple[Array, Array]) -> None:
         self.samples, self.weights = samples, weights
         self.n = len(samples[0]) + len(samples[1])
-        self.dtype = np.result_type(*samples)
+        self.dtype = np.result_type(*(dtype_of(part) for part in samples))
         self.root = np.sqrt(np.concatenate(weights))
+        self.where = home(samples[0]) or Home("numpy", "cpu")
+        if not self.where.on_host:  # where types do not mix
+            source, target = (as_dtype(part, self.dtype, self.where) for part in samples)
+            self.samples = source, target
 
-    def stacked(self, dtype: Any) -> Array:
-        return np.concatenate(self.samples, dtype=dtype)
+    def stacked(self, dtype: Any) -> Any:
+        if self.where.on_host:
+            return np.concatenate(self.samples, dtype=dtype)
+        return as_dtype(self.where.xp.concatenate(self.samples), np.dtype(dtype), self.where)
 
 
 class Projection(NamedTuple):
@@ -72,10 +93,10 @@ class Problem:
         """
         raise NotImplementedError
 
-    def embed(self, solution: Solution) -> Array:
-        """The rows of `fit` embedded (n, k), source first, without another look at the kernel."""
+    def embed(self, solution: Solution) -> Any:
+        """The rows of `fit` embedded (n, k) where they are, source first, without a further look at K."""
         assert solution.images is not None
-        return np.asarray(solution.images / self.rows.root[:, None])
+        return solution.images / beside(self.rows.root[:, None], solution.images)
 
     def projection(self, solution: Solution) -> Projection:
         """What embeds new rows. The coefficient of a weighted row is that of all its repetitions together."""
@@ -128,7 +149,7 @@ class Primal(Problem):
             self._scatter = pencil.pooled_scatter(source, target)
         else:
             mean = (source.total * source.mean + target.total * target.mean) / (source.total + target.total)
-            self._spread = ((rows.stacked(np.float64) - mean) * rows.root[:, None]).T
+            self._spread = ((to_numpy(rows.stacked(np.float64)) - mean) * rows.root[:, None]).T
 
     def solve(self, contrasts: Array, n_components: int) -> tuple[Solution, Array]:
         factor = self._sums(contrasts) / np.sqrt(pencil.contrast_norm(contrasts))
@@ -136,10 +157,9 @@ class Primal(Problem):
             return pencil.solve_rows(self._spread, factor, self.reg, n_components), factor
         return pencil.solve_metric(self._scatter, factor, self.reg, n_components), factor
 
-    def embed(self, solution: Solution) -> Array:
-        dtype = self.rows.dtype
-        vectors = solution.vectors.astype(dtype)
-        return np.concatenate([part @ vectors for part in self.rows.samples], dtype=dtype)
+    def embed(self, solution: Solution) -> Any:
+        vectors = self.rows.where.asarray(solution.vectors, self.rows.dtype)
+        return self.rows.where.xp.concatenate([part @ vectors for part in self.rows.samples])
 
     def projection(self, solution: Solution) -> Projection:
         return Projection(solution.vectors, solution.vectors, None)
@@ -152,7 +172,7 @@ class Primal(Problem):
         origin = self._means[0]
         for part, mean, half in zip(self.rows.samples, self._means, halves, strict=True):
             for block, centred in pencil.centred_blocks(part, mean):
-                total += centred.T @ half[block]
+                total += to_numpy(centred.T @ beside(half[block], centred))
             # The weights of a contrast sum to zero but for rounding, or to one where half of it is missing.
             total += np.outer(mean - origin, half.sum(axis=0))
         sums = weighted.sum(axis=0)
@@ -166,23 +186,25 @@ class LinearDual(Problem):
     def __init__(self, rows: Rows, reg: float) -> None:
         super().__init__(rows, reg)
         self.limit = min(rows.n - 1, rows.samples[0].shape[1])
-        self._rows = rows.root[:, None] * rows.stacked(np.float64)
-        w, singular, _ = linalg.svd(self._rows, full_matrices=False)
+        stacked = rows.stacked(np.float64)
+        self._rows = beside(rows.root[:, None], stacked) * stacked
+        w, singular = _thin_svd(self._rows, rows.where)
         # Directions below the rounding of the largest are noise; the dual has the square of these numbers.
         rank = int(np.sum(singular > singular[0] * np.finfo(float).eps * max(self._rows.shape)))
         self._w, self._scale = w[:, :rank], singular[:rank] ** 2
-        spread = pencil.centred(self._w, rows.root) * self._scale
-        self._scatter = spread.T @ spread
+        spread = pencil.centred(self._w, rows.root) * beside(self._scale, self._w)
+        self._scatter = to_numpy(spread.T @ spread)
 
     def solve(self, contrasts: Array, n_components: int) -> tuple[Solution, Array]:
         w, scale = self._w, self._scale[:, None]
-        small_factor = scale * (w.T @ contrasts) / np.sqrt(pencil.contrast_norm(contrasts))
+        inner = to_numpy(w.T @ beside(contrasts, w))
+        small_factor = scale * inner / np.sqrt(pencil.contrast_norm(contrasts))
         wanted = min(n_components, len(scale))
         small = pencil.solve_metric(self._scatter, small_factor, self.reg, wanted)
-        vectors, images = w @ small.vectors, w @ (scale * small.vectors)
-        if not pencil.needs_care(small_factor, self.reg):
+        vectors, images = w @ beside(small.vectors, w), w @ beside(scale * small.vectors, w)
+        if not self.rows.where.on_host or not pencil.needs_care(small_factor, self.reg):
             # W has orthonormal columns: lengths, residuals included, are those of the small problem.
-            return small._replace(vectors=vectors, images=images), w @ small_factor
+            return small._replace(vectors=vectors, images=images), w @ beside(small_factor, w)
         factor = self._precise_factor(contrasts)
         scatter_times = self._rows @ (self._rows.T @ pencil.centred(images, self.rows.root))
         trace = float(np.trace(self._scatter))
@@ -198,18 +220,28 @@ class LinearDual(Problem):
         return np.concatenate([rows[block] @ inner for block in blocks])
 
     def projection(self, solution: Solution) -> Projection:
-        components = self.rows.root[:, None] * solution.vectors
-        return Projection(components, self._rows.T @ solution.vectors, None)
+        components = self.rows.root[:, None] * to_numpy(solution.vectors)
+        return Projection(components, to_numpy(self._rows.T @ solution.vectors), None)
+
+
+def _thin_svd(rows: Any, where: Home) -> tuple[Any, Array]:
+    """W (n, r) and the singular values (r,) of `rows` (n, d) = W diag(.) V'; on a device from its R alone."""
+    if where.on_host:
+        w, singular, _ = linalg.svd(rows, full_matrices=False)
+        return w, singular
+    q, r = where.xp.linalg.qr(rows)
+    u, singular, _ = linalg.svd(to_numpy(r), full_matrices=False)
+    return q @ beside(u, q), singular
 
 
 class StoredDual(Problem):
-    """G = K, stored in float64 and solved densely. Form (a) of size n."""
+    """G = K, stored in float64 on the host and solved densely. Form (a) of size n."""
 
     def __init__(self, rows: Rows, kernel: Kernel, reg: float) -> None:
         super().__init__(rows, reg)
         self.limit = rows.n - 1
         self._known = rows.stacked(np.float64)
-        self._matrix = np.asarray(ops.kernel_matrix(self._known, kernel=kernel))
+        self._matrix = to_numpy(ops.kernel_matrix(self._known, kernel=kernel))
         self._matrix *= rows.root[:, None]
         self._matrix *= rows.root
 
@@ -217,8 +249,11 @@ class StoredDual(Problem):
         solution, factor = pencil.solve_dual(self._matrix, contrasts, self.rows.root, self.reg, n_components)
         return solution._replace(images=self._matrix @ solution.vectors), factor
 
+    def embed(self, solution: Solution) -> Any:
+        return self.rows.where.asarray(super().embed(solution), np.dtype(np.float64))
+
     def projection(self, solution: Solution) -> Projection:
-        known = self._known.astype(self.rows.dtype)
+        known = to_numpy(self._known).astype(self.rows.dtype)
         return Projection(self.rows.root[:, None] * solution.vectors, None, known)
 
 
@@ -240,7 +275,7 @@ class KrylovDual(Problem):
         self.gate = 1e-8 if rows.dtype == np.float64 else 1e-3
         self._tol, self._max_passes = self.gate if tol is None else tol, max_passes
         self._known = rows.stacked(rows.dtype)
-        stored = rows.n**2 * self._known.itemsize <= STORED_BYTES
+        stored = rows.n**2 * rows.dtype.itemsize <= STORED_BYTES
         self._space = KrylovSpace(
             (StoredKernel if stored else StreamedKernel)(self._known, kernel, rows.root),
             rows.root,
@@ -255,7 +290,8 @@ class KrylovDual(Problem):
         return solution, factor
 
     def projection(self, solution: Solution) -> Projection:
-        return Projection(self.rows.root[:, None] * solution.vectors, None, self._known)
+        components = self.rows.root[:, None] * to_numpy(solution.vectors)
+        return Projection(components, None, to_numpy(self._known))
 
 
 class LandmarkDual(Problem):
@@ -271,20 +307,20 @@ class LandmarkDual(Problem):
         self._kernel, self._all = kernel, rows.stacked(rows.dtype)
         rng = generator(random_state)
         # Drawn from the rows in the order of one random direction: the order they come in changes nothing.
-        order = np.argsort(self._all @ rng.standard_normal(self._all.shape[1]))
+        order = np.argsort(self._along(rng.standard_normal(self._all.shape[1])))
         drawn = order[rng.choice(rows.n, n_landmarks, replace=False)]
-        self._landmarks = self._all[drawn]
-        wide = self._landmarks.astype(np.float64)
-        values, vectors = np.linalg.eigh(np.asarray(ops.kernel_matrix(wide, kernel=kernel)))
+        self._landmarks = self._all[index_of(drawn, self._all)]
+        wide = widened(self._landmarks)
+        values, vectors = np.linalg.eigh(to_numpy(ops.kernel_matrix(wide, kernel=kernel)))
         # Below this the kernel of the landmarks is noise; the pencil has the square of these numbers.
         sure = values > 1e-10 * values[-1]
         self._root = (vectors[:, sure] / np.sqrt(values[sure])) @ vectors[:, sure].T
-        gram, total = np.zeros(self._root.shape), np.zeros(len(values))
-        for block in pencil.row_blocks(rows.n, 8 * n_landmarks):
-            image = np.asarray(ops.kernel_matrix(self._all[block].astype(np.float64), wide, kernel=kernel))
-            features = rows.root[block, None] * (image @ self._root)
-            gram += features.T @ features
-            total += rows.root[block] @ features
+        gram, total, turn = np.zeros(self._root.shape), np.zeros(len(values)), beside(self._root, wide)
+        for block in pencil.row_blocks(rows.n, 8 * n_landmarks, not rows.where.on_host):
+            image = ops.kernel_matrix(widened(self._all[block]), wide, kernel=kernel)
+            features = beside(rows.root[block, None], image) * (image @ turn)
+            gram += to_numpy(features.T @ features)
+            total += pencil.weighted_sum(rows.root[block], features)
         values, vectors = np.linalg.eigh(gram)
         sure = values > len(values) * np.finfo(float).eps * values[-1]
         self._turn, self._scale = vectors[:, sure], values[sure]
@@ -295,9 +331,9 @@ class LandmarkDual(Problem):
 
     def solve(self, contrasts: Array, n_components: int) -> tuple[Solution, Array]:
         norm = np.sqrt(pencil.contrast_norm(contrasts))
-        weighted = (self.rows.root[:, None] * contrasts / norm).astype(self.rows.dtype)
+        weighted = like(self.rows.root[:, None] * contrasts / norm, self._all)
         image = ops.kernel_matmul(self._landmarks, self._all, weighted, kernel=self._kernel)
-        features = self._root @ np.asarray(image, dtype=np.float64)
+        features = self._root @ to_numpy(image).astype(np.float64)
         factor = np.sqrt(self._scale)[:, None] * (self._turn.T @ features)
         wanted = min(n_components, len(self._scale))
         values, alpha = pencil.leading(self._scatter, factor, self.reg, wanted)
@@ -306,12 +342,20 @@ class LandmarkDual(Problem):
         factor = self._turn @ factor
         return pencil.finished(values, self._turn @ alpha, times, factor, self.reg, trace), factor
 
-    def embed(self, solution: Solution) -> Array:
-        weights = self._weights(solution).astype(self.rows.dtype)
-        return np.asarray(ops.kernel_matmul(self._all, self._landmarks, weights, kernel=self._kernel))
+    def embed(self, solution: Solution) -> Any:
+        weights = like(self._weights(solution), self._all)
+        return ops.kernel_matmul(self._all, self._landmarks, weights, kernel=self._kernel)
 
     def projection(self, solution: Solution) -> Projection:
-        return Projection(self._weights(solution), None, self._landmarks)
+        return Projection(self._weights(solution), None, to_numpy(self._landmarks))
+
+    def _along(self, direction: Array) -> Array:
+        """The rows times `direction` (d,), (n,) float64 wherever the rows are: so all draw the same ones."""
+        if self.rows.where.on_host:
+            return np.asarray(self._all @ direction)
+        blocks = pencil.row_blocks(self.rows.n, 8 * self._all.shape[1], True)
+        parts = (widened(self._all[block]) for block in blocks)
+        return np.concatenate([to_numpy(part @ beside(direction, part)) for part in parts])
 
     def _weights(self, solution: Solution) -> Array:
         """What k(x, L) is multiplied by: K(L, L)^-1/2 G^1/2 b."""

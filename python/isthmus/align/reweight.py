@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
 from .. import bandwidth, ops
-from ..arrays import Array
+from ..arrays import Array, dtype_of, index_of, like, to_numpy, widened
 from ..kernels import Kernel
 from . import box_qp
 from .base import Reweighter
@@ -43,11 +44,15 @@ class KMM(Reweighter):
     `weights_` is 0 for a row of weight 0. Where K is nearly singular, single weights depend on the accuracy
     of the solution: take a smaller `tol` to compare them.
 
+    Rows may be CuPy arrays or CUDA tensors: K and its products are formed there; `weights_` are on the host.
+
     Cost: O(ns (ns + nt) d) for the kernel, then 10 to some hundred products with the block of K for the rows
     of positive weight. K is stored up to 4000 source rows; beyond, it is formed anew for each product, but
     for a block of up to 4000 rows in use.
     Source: Huang, Smola, Gretton, Borgwardt, Schoelkopf, NIPS 2006.
     """
+
+    _on_device = True
 
     def __init__(
         self,
@@ -72,10 +77,10 @@ class KMM(Reweighter):
         self.kernel_ = bandwidth.resolve(definite(self.kernel), source, target)
         total = float(w_source.sum())
         eps = max(0.0, 1 - 1 / np.sqrt(total)) if self.eps is None else float(self.eps)
-        dtype = np.result_type(source, target)
-        source, target = source.astype(dtype, copy=False), target.astype(dtype, copy=False)
-        share = (w_target * (total / w_target.sum())).astype(dtype)
-        kappa = np.asarray(ops.kernel_matmul(source, target, share, kernel=self.kernel_), dtype=np.float64)
+        if np.result_type(dtype_of(source), dtype_of(target)) == np.float64:
+            source, target = widened(source), widened(target)
+        share = like(w_target * (total / w_target.sum()), target)
+        kappa = to_numpy(ops.kernel_matmul(source, target, share, kernel=self.kernel_)).astype(np.float64)
         solution = solved(
             type(self).__name__,
             _matrix(source, self.kernel_),
@@ -97,30 +102,29 @@ class KMM(Reweighter):
 class _FormedMatrix:
     """K of many rows, formed anew for each product; blocks of few rows are stored."""
 
-    def __init__(self, rows: Array, kernel: Kernel) -> None:
+    def __init__(self, rows: Any, kernel: Kernel) -> None:
         self.rows, self.kernel = rows, kernel
 
     def times(self, vector: Array, precise: bool) -> Array:
         chosen = np.flatnonzero(vector)
-        rows = self.rows.astype(np.float64, copy=False) if precise else self.rows
-        part = vector[chosen].astype(rows.dtype)
+        rows = widened(self.rows) if precise else self.rows
         if not len(chosen):
             return np.zeros(len(rows))
-        image = ops.kernel_matmul(rows, rows[chosen], part, kernel=self.kernel)
-        return np.asarray(image, dtype=np.float64)
+        part, some = like(vector[chosen], rows), rows[index_of(chosen, rows)]
+        return to_numpy(ops.kernel_matmul(rows, some, part, kernel=self.kernel)).astype(np.float64)
 
     def block(self, index: Array | None, precise: bool) -> Callable[[Array], Array]:
         if index is not None and len(index) <= STORED_ROWS:
-            stored = ops.kernel_matrix(self.rows[index], kernel=self.kernel)
+            stored = ops.kernel_matrix(self.rows[index_of(index, self.rows)], kernel=self.kernel)
             return box_qp.StoredMatrix(stored).block(None, precise)
-        part = self.rows if index is None else self.rows[index]
+        part = self.rows if index is None else self.rows[index_of(index, self.rows)]
         return lambda vector: _FormedMatrix(part, self.kernel).times(vector, precise)
 
     def row(self, index: int) -> Array:
-        return np.asarray(ops.kernel_matrix(self.rows[index : index + 1], self.rows, kernel=self.kernel)[0])
+        return to_numpy(ops.kernel_matrix(self.rows[index : index + 1], self.rows, kernel=self.kernel)[0])
 
 
-def _matrix(rows: Array, kernel: Kernel) -> box_qp.PositiveMatrix:
+def _matrix(rows: Any, kernel: Kernel) -> box_qp.PositiveMatrix:
     if len(rows) <= STORED_ROWS:
-        return box_qp.StoredMatrix(np.asarray(ops.kernel_matrix(rows, kernel=kernel)))
+        return box_qp.StoredMatrix(ops.kernel_matrix(rows, kernel=kernel))
     return _FormedMatrix(rows, kernel)
