@@ -180,7 +180,7 @@ def test_residuals_measured_on_some_rows_are_those_of_all_rows(max_passes):
     right = found.eigenvalues * (found.vectors + F @ (F.T @ found.vectors))
     left = K @ (found.images - found.images.mean(axis=0)) - right
     exact = np.linalg.norm(left, axis=0) / np.linalg.norm(right, axis=0)
-    np.testing.assert_allclose(found.residuals, exact, rtol=0.3)
+    np.testing.assert_allclose(found.residuals, exact, rtol=0.2)
 
 
 @pytest.mark.parametrize("sizes", [SIZES["whole"], SIZES["restarted"]], ids=["whole", "restarted"])
@@ -197,3 +197,45 @@ def test_tensors_give_what_numpy_gives(sizes):
         np.testing.assert_allclose(found.eigenvalues, expected.eigenvalues, rtol=1e-10)
         np.testing.assert_allclose(unit(found.vectors.numpy()), unit(expected.vectors), atol=1e-7)
         np.testing.assert_allclose(F_found.numpy(), F, atol=1e-12)
+
+
+def plane(n, dtype):
+    """K of rows in the plane, of which float32 tells some twenty directions apart."""
+    rows = np.random.default_rng(0).standard_normal((n, 2))
+    rows[n // 2 :] += 0.5
+    return Counted(np.exp(-0.02 * ((rows[:, None] - rows[None]) ** 2).sum(-1)), dtype)
+
+
+def test_in_float32_a_component_stands_out_of_the_rounding_of_k():
+    operator = plane(600, np.float32)
+    found, _ = space(operator).solve(contrasts(n=300), 1.0, 40, tol=1e-3, max_passes=20)
+    K = operator.host
+    images = K @ np.asarray(found.vectors, float)
+    lengths = np.linalg.norm(images - images.mean(axis=0), axis=0)
+    assert 10 <= len(found.eigenvalues) < 40
+    assert lengths.min() > 2 * np.finfo(np.float32).eps * np.linalg.norm(K, 2)
+
+
+def test_in_float32_residuals_are_not_those_of_a_mean_that_remained():
+    found, _ = space(plane(600, np.float32)).solve(contrasts(n=300), 1.0, 40, tol=1e-3, max_passes=20)
+    # The images of the last are about ten times the rounding of K.
+    assert found.residuals.max() < 0.3
+
+
+@pytest.mark.parametrize("seed", [11, 26])
+def test_a_few_rows_with_most_of_the_residual_are_among_those_checked(seed):
+    rng = np.random.default_rng(seed)
+    n = 1200
+    rows = rng.standard_normal((n, 6)) * rng.lognormal(0.0, 1.0, (n, 1))  # some rows far from all others
+    weight = np.concatenate([rng.lognormal(0.0, 2.0, n // 2), np.ones(n // 2)])
+    root = np.sqrt(weight)
+    K = np.exp(-((rows[:, None] - rows[None]) ** 2).sum(-1) / 75) * np.outer(root, root)
+    E = pencil.mean_contrast(weight[: n // 2], weight[n // 2 :])
+    reg = float(np.sum((K @ E) ** 2))
+    found, F = KrylovSpace(Counted(K), root, rng).solve(E, reg, 20, tol=1e-5, max_passes=20)
+    A = found.vectors
+    images = K @ A
+    S_times = K @ (images - np.outer(root, root @ images / weight.sum()))
+    right = (reg * A + F @ (F.T @ A)) * found.eigenvalues
+    true = np.linalg.norm(S_times - right, axis=0) / np.linalg.norm(right, axis=0)
+    np.testing.assert_allclose(found.residuals.max(), true.max(), rtol=0.1)

@@ -45,7 +45,7 @@ class TCA(ComponentAligner):
     linear kernel, else None; `X_fit_` (n, d), the rows (or landmarks) behind `components_`, for other
     kernels, else None; `has_target_`. Rows of weight 0 are not among the n.
 
-    The residuals of "krylov" beyond 512 rows are measured on a twentieth of the rows, at least 512.
+    The residuals of "krylov" beyond 512 rows are measured on about a twentieth of the rows, 512 or more.
 
     A residual above 1e-8 (float32 products with K: 1e-3), and above what rounding makes of a large gap of the
     means, is a ConvergenceWarning with its number.

@@ -18,6 +18,7 @@ __all__ = ["KrylovSpace", "Operator"]
 PATIENCE = 10  # products with K without halving the residual: rounding allows no more
 MOST_LANDMARKS = 1000  # their eigenvectors cost as much as all that they save
 CHECKED_ROWS = 512  # fewest rows on which residuals are measured
+NOISE = 4  # how often the rounding of K a component's image must be longer to count as one
 SPEED = 50  # one product seldom lowers the residual by more
 MARGIN = 1.3  # by which residuals measured on some rows must keep below the tolerance
 
@@ -61,8 +62,9 @@ class KrylovSpace:
     and the block after it, so S and B within the basis are small matrices. New contrasts cost one product and
     add F to a basis that stays valid.
 
-    Residuals need K once more. They are measured on some rows drawn at random, which tells their length to
-    about ten per cent for a twentieth of a product; of up to `CHECKED_ROWS` rows on all.
+    Residuals need K once more. They are measured on some rows drawn at random, rather those where the
+    last blocks of the basis are large, which tells their length to a few per cent for a twentieth of a
+    product; of up to `CHECKED_ROWS` rows on all.
 
     Parameters
     ----------
@@ -89,7 +91,6 @@ class KrylovSpace:
     ) -> None:
         self._operator, self._rng, n = operator, rng, operator.n
         self._n_landmarks = min(n, max(n_landmarks, min(n // 20, MOST_LANDMARKS)))
-        self._checked = np.sort(rng.choice(n, min(n, max(CHECKED_ROWS, n // 20)), replace=False))
         self._block, self._max_basis = min(operator.n, block), max_basis
         self._root, self._weight = operator.asarray(root[:, None]), float(root @ root)
         self._eps = 2.0 ** -(23 if "float32" in str(self._root.dtype) else 52)
@@ -115,7 +116,7 @@ class KrylovSpace:
         self._reserve(self._max_basis + self._block)
         self._begin(contrasts)
         passes, best, best_pass, next_check = 1, np.inf, 1, 1
-        margin = 1.0 if len(self._checked) == self._operator.n else MARGIN
+        margin = 1.0 if self._operator.n <= CHECKED_ROWS else MARGIN
         while True:
             if self._size + 2 * self._pending > self._max_basis:
                 self._restart(reg, n_components)
@@ -236,20 +237,36 @@ class KrylovSpace:
     def _centred_images(self, ritz: _Ritz) -> Any:
         """H K a (n, k)."""
         total, m = self._size + self._pending, self._size
-        coordinates = self._t[:total, :m] @ ritz.y
-        mean = self._s[:total] @ coordinates / self._weight
+        coordinates = self._centred(self._t[:total, :m] @ ritz.y)
         images = self._basis[:total].T @ self._operator.asarray(coordinates)
-        return images - self._root * self._operator.asarray(mean)
+        # The basis is orthonormal but for rounding, which the leading vectors of K would magnify.
+        return images - self._root * ((self._root.T @ images) / self._weight)
 
     def _residuals(self, ritz: _Ritz, reg: float) -> Array:
         """|S a - w B a| / (w |B a|), the numerator from the rows checked."""
-        rows, right = self._checked, self._metric_times(ritz, reg) * ritz.values
+        right = self._metric_times(ritz, reg) * ritz.values
+        rows, chance = self._checked_rows()
         left = _host(self._operator.rows(rows, self._centred_images(ritz)))
         left -= _host(self._basis[: len(right)][:, index_of(rows, self._basis)].T) @ right
+        left /= np.sqrt(chance)[:, None]
         lengths = np.linalg.norm(right, axis=0)
         with np.errstate(divide="ignore", invalid="ignore"):
-            found = np.linalg.norm(left, axis=0) * np.sqrt(self._operator.n / len(rows)) / lengths
+            found = np.linalg.norm(left, axis=0) / lengths
         return np.asarray(np.nan_to_num(found, nan=np.inf))
+
+    def _checked_rows(self) -> tuple[Array, Array]:
+        """Rows drawn to measure residuals on, and the chance that each had."""
+        n = self._operator.n
+        if n <= CHECKED_ROWS:
+            return np.arange(n), np.ones(n)
+        # What the basis misses lies where its last blocks do.
+        latest = self._basis[self._before : self._size + self._pending]
+        mass = _host((latest * latest).sum(0))
+        chance = 0.5 / n + 0.5 * mass / mass.sum()
+        for _ in range(5):  # what rows beyond 1 leave goes to the others
+            chance = np.minimum(1.0, max(CHECKED_ROWS, n // 20) * chance / chance.sum())
+        rows = np.flatnonzero(self._rng.random(n) < chance)
+        return rows, chance[rows]
 
     def _solution(self, ritz: _Ritz, left: Array, reg: float) -> Solution:
         m, total, small = self._size, self._size + self._pending, self._operator.asarray
@@ -258,6 +275,9 @@ class KrylovSpace:
         metric_lengths = np.linalg.norm(self._metric_times(ritz, reg), axis=0)
         lengths = np.linalg.norm(ritz.y, axis=0)
         kept = rank_of(ritz.values, metric_lengths, lengths, trace, self._operator.n)
+        # |K a| below the rounding of K: |S a| is its square.
+        drowned = ritz.values * metric_lengths <= (NOISE * self._eps * self._norm) ** 2 * lengths
+        kept = int(np.argmax(drowned[:kept])) if drowned[:kept].any() else kept
         vectors = self._basis[:m].T @ small(ritz.y[:, :kept])
         images = self._basis[:total].T @ small(coordinates[:, :kept])
         solution = Solution(vectors, ritz.values[:kept], left[:kept], images=images)
