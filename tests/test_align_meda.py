@@ -234,3 +234,11 @@ def test_the_graph_of_weighted_rows_is_that_of_the_rows_repeated():
 def test_a_row_without_edges_is_left_alone():
     laplacian = neighbours.normalized_laplacian(sparse.csr_array(np.diag([0.0, 1.0])), np.ones(2))
     np.testing.assert_array_equal(laplacian.toarray(), np.diag([1.0, 0.0]))
+
+
+def test_a_system_without_a_ridge_names_eta():
+    rng = np.random.default_rng(0)
+    rows, y = rng.standard_normal((30, 4)), rng.integers(0, 3, 30)
+    model = im.MEDA(kernel=im.RBF(bandwidth=1e20), eta=1e-20)
+    with pytest.raises(ValueError, match="eta must not vanish"):
+        model.fit(rows, y, X_target=rows[:20] + 1)

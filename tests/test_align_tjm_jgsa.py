@@ -339,3 +339,11 @@ def test_fewer_components_than_asked_for_are_said():
     assert tjm.transform(wide).shape[1] == 3 == len(tjm.get_feature_names_out())
     with pytest.warns(UserWarning, match="JGSA gives 6 components, the numerical rank of its problem, not 9"):
         assert im.JGSA(20).fit(wide, y, wide_target).n_components_ == 6
+
+
+@pytest.mark.parametrize("model", [im.TJM(2), im.JGSA(2)], ids=["TJM", "JGSA"])
+def test_rows_without_a_length_in_their_float_type_are_said_to_be_large(model):
+    rng = np.random.default_rng(0)
+    rows = (1e30 * rng.standard_normal((20, 3))).astype(np.float32)
+    with pytest.raises(ValueError, match="squares of the rows must stay in the range of float32"):
+        model.fit(rows[:10], np.arange(10) % 2, X_target=rows[10:])

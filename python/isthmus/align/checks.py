@@ -83,7 +83,7 @@ def accept(model: Any, solution: Solution, wanted: int, gate: Any, advice: str) 
     """
     name, found = type(model).__name__, len(solution.eigenvalues)
     if not found:
-        raise ValueError(f"{name} finds no direction along which the rows vary enough; {advice}")
+        raise ValueError(f"{name} finds no direction along which the rows vary; scale the columns of X")
     if found < wanted:
         warnings.warn(
             f"{name} gives {found} components, the numerical rank of its problem, not {wanted}",

@@ -238,7 +238,12 @@ class MEDA(ClassifierMixin, TargetPredictor):  # type: ignore[misc]
             kernel = np.asarray(ops.kernel_matrix(wide, kernel=self.kernel_)) * np.outer(root, root)
             system = penalty @ kernel
             system[np.diag_indices(n)] += float(self.eta)
-            factored = linalg.lu_factor(system, overwrite_a=True)
+            *factored, singular = linalg.lapack.dgetrf(system, overwrite_a=True)
+            if singular:
+                raise ValueError(
+                    f"eta must not vanish beside the kernel matrix, got eta = {self.eta:g}; raise eta or "
+                    "lower the bandwidth of the kernel"
+                )
             return _System(
                 right,
                 lambda columns: linalg.lu_solve(factored, columns),

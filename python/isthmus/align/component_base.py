@@ -73,7 +73,10 @@ class ComponentAligner(Aligner):
         """Leading components for `contrasts` E (n, q), scaled as `scaling` says, and F."""
         solution, factor = problem.solve(contrasts, self._wanted(problem.rows))
         if not len(solution.eigenvalues):
-            raise ValueError(f"{self._name()} needs rows that vary, got constant X and X_target")
+            raise ValueError(
+                f"{self._name()} finds no direction along which the rows vary; scale the columns of X"
+                + ("" if self.kernel is None else " or the kernel")
+            )
         root = problem.rows.root if len(solution.vectors) == problem.rows.n else None
         return pencil.rescale(solution, factor, float(self.reg), self.scaling, root), factor
 

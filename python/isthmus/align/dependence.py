@@ -286,8 +286,13 @@ class MIDA(Aligner):
             solution = rescaled(solution, "unit", solution.vectors / rows.root[:, None])
             components = rows.root[:, None] * solution.vectors
             projection = Projection(components, None, rows.stacked(rows.dtype))
-        if len(solution.eigenvalues):  # what rounding the largest term makes of the smallest eigenvalue
-            gate = np.maximum(max(gate, self.tol or 0.0), 16 * EPS * size / solution.eigenvalues)
+        if not len(solution.eigenvalues):
+            raise ValueError(
+                "MIDA finds no direction along which the rows vary more than they tell of the domain; raise mu "
+                "or scale the columns of X"
+            )
+        # what rounding the largest term makes of the smallest eigenvalue
+        gate = np.maximum(max(gate, self.tol or 0.0), 16 * EPS * size / solution.eigenvalues)
         accept(self, solution, count, gate, "scale the columns of X, raise mu or max_passes")
         self.n_passes_ = solution.passes
         self.components_, self.projection_, self.X_fit_ = projection

@@ -322,6 +322,10 @@ class JGSA(Aligner):
 def _input(domains: Domains, normalize: str | None) -> Domains:
     if normalize not in ("input", "both"):
         return domains
+    largest = max(float(np.abs(rows).max()) for rows in (domains.X_source, domains.X_target))
+    dtype = np.result_type(domains.X_source, domains.X_target)
+    if largest > np.sqrt(np.finfo(dtype).max / domains.X_source.shape[1]):
+        raise ValueError(f"the squares of the rows must stay in the range of {dtype}; scale the columns of X")
     return domains._replace(X_source=unit_rows(domains.X_source), X_target=unit_rows(domains.X_target))
 
 
