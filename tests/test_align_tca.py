@@ -283,3 +283,10 @@ def test_wrong_parameters_are_named(options, error, message):
     X, X_target = two_covariances(20, 20)
     with pytest.raises(error, match=message):
         im.TCA(**options).fit(X, None, X_target)
+
+
+def test_a_kernel_that_sees_no_difference_is_not_called_constant_rows():
+    rows = np.random.default_rng(0).standard_normal((30, 3))
+    model = im.TCA(2, kernel=im.RBF(bandwidth=1e20))
+    with pytest.raises(ValueError, match="scale the columns of X or the kernel"):
+        model.fit(rows[:15], X_target=rows[15:])

@@ -288,8 +288,8 @@ class MIDA(Aligner):
             projection = Projection(components, None, rows.stacked(rows.dtype))
         if not len(solution.eigenvalues):
             raise ValueError(
-                "MIDA finds no direction along which the rows vary more than they tell of the domain; raise mu "
-                "or scale the columns of X"
+                "MIDA finds no direction along which the rows vary more than they tell of the domain; raise "
+                "mu or scale the columns of X"
             )
         # what rounding the largest term makes of the smallest eigenvalue
         gate = np.maximum(max(gate, self.tol or 0.0), 16 * EPS * size / solution.eigenvalues)
