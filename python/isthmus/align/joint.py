@@ -322,6 +322,7 @@ class JGSA(Aligner):
 def _input(domains: Domains, normalize: str | None) -> Domains:
     if normalize not in ("input", "both"):
         return domains
+    assert domains.X_target is not None
     largest = max(float(np.abs(rows).max()) for rows in (domains.X_source, domains.X_target))
     dtype = np.result_type(domains.X_source, domains.X_target)
     if largest > np.sqrt(np.finfo(dtype).max / domains.X_source.shape[1]):
