@@ -243,7 +243,7 @@ def test_domains_too_far_apart_for_the_kernel_are_said(estimator):
         (im.KLIEP(tol=-1.0), "tol must be a finite number above 0, got -1.0"),
         (im.RuLSIF(alpha=1.0), "alpha must be a number of at least 0 and below 1, got 1.0"),
         (im.RuLSIF(reg=[0.1, 0.0]), "reg must be a finite number above 0 or several"),
-        (im.DensityRatioWeights(bound=0.0), "bound must be None or a finite number above 0"),
+        (im.DensityRatioWeights(bound=0.0), "bound must be a finite number above 0 or None"),
         (im.NearestNeighbourWeights(smoothing=-1), "smoothing must be a finite number of at least 0"),
     ],
     ids=str,

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from align_toys import shifted_classes, stacked
 from isthmus import arrays
-from isthmus.align import box_qp, krylov, pencil, problem, reweight
+from isthmus.align import box_qp, kernel_rows, krylov, pencil, reweight
 from isthmus.align.kernel_rows import StoredKernel, StreamedKernel
 from sklearn.base import clone
 from sklearn.linear_model import LogisticRegression
@@ -153,7 +153,7 @@ def test_fewer_rows_than_columns_on_a_device_give_what_numpy_gives(device):
 
 @both_types
 def test_a_kernel_that_is_not_stored_gives_the_same_on_a_device(device, monkeypatch, dtype):
-    monkeypatch.setattr(problem, "STORED_BYTES", 0)
+    monkeypatch.setattr(kernel_rows, "STORED_BYTES", 0)
     rows, domain, _ = stacked(*toy(dtype)[::2])
     weight = 1.0 + np.arange(len(rows)) % 3
     given = {"X": rows, "sample_domain": domain, "sample_weight": weight}
@@ -316,7 +316,7 @@ def test_bad_rows_on_a_device_are_refused_as_in_numpy(device):
     far = np.concatenate([X, X[:1] * 1e200])
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", im.DomainScaleWarning)
-        with pytest.raises(ValueError, match="the squares of the rows must stay in the range of float64"):
+        with pytest.raises(ValueError, match="scale the columns of X"):
             im.TCA(2).fit(device(far), None, device(X_target))
 
 

@@ -6,7 +6,8 @@ import pytest
 from align_toys import shifted_classes
 from conftest import oracle_matrix
 from isthmus.align.contrasts import joint_contrasts
-from isthmus.align.problem import Rows, pose
+from isthmus.align.embedding import Rows
+from isthmus.align.problem import pose
 from scipy import linalg
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.linear_model import LogisticRegression

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from isthmus.align.graph import heat_laplacian, mean_distance
+from isthmus.align.graphs import heat_laplacian, mean_distance
 from isthmus.align.lanczos import leading_pairs
 from isthmus.align.z_form import Metric, rescaled, solve_factored, solve_streamed
 from scipy import linalg

@@ -115,3 +115,13 @@ def test_domains_far_apart_make_no_linear_algebra_error(method, distance):
         assert "columns of X" in str(error)
     else:
         assert np.isfinite(Z).all()
+
+
+@pytest.mark.parametrize("method", [im.JGSA, im.SemiSupervisedTCA])
+def test_landmarks_do_not_depend_on_the_order_of_the_rows(method):
+    X, y, X_target, _ = toy()
+    Z = method(3, kernel=RBF, n_landmarks=30).fit(X, y, X_target).transform(X_target)
+    turned = method(3, kernel=RBF, n_landmarks=30).fit(X[::-1], y[::-1], X_target[::-1])
+    close(turned.transform(X_target), Z)
+    with pytest.raises(ValueError, match="n_landmarks needs a positive definite kernel, got Energy"):
+        method(3, kernel=im.Energy(), n_landmarks=30).fit(X, y, X_target)

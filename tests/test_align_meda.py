@@ -4,7 +4,7 @@ import isthmus as im
 import numpy as np
 import pytest
 from conftest import oracle_matrix
-from isthmus.align import classify, neighbours
+from isthmus.align import classify, graphs, neighbours
 from isthmus.align.contrasts import estimate_balance
 from isthmus.align.geodesic import flow_root, geodesic
 from scipy import sparse
@@ -176,15 +176,15 @@ def test_a_domain_of_equal_rows_takes_the_directions_of_the_other():
 @pytest.mark.parametrize(
     ("parameters", "message"),
     [
-        ({"n_components": 0}, "n_components must be an integer of at least 1, got 0"),
+        ({"n_components": 0}, "n_components must be an integer of at least 1 or None, got 0"),
         ({"n_neighbors": 2.5}, "n_neighbors must be an integer of at least 1, got 2.5"),
-        ({"n_landmarks": True}, "n_landmarks must be an integer of at least 1, got True"),
+        ({"n_landmarks": True}, "n_landmarks must be an integer of at least 1 or None, got True"),
         ({"eta": 0.0}, "eta must be a finite number above 0, got 0.0"),
         ({"reg": -1}, "reg must be a finite number of at least 0, got -1"),
         ({"rho": np.nan}, "rho must be a finite number of at least 0, got nan"),
         ({"mu": 2}, "mu must be a number from 0 to 1 or 'estimate', got 2"),
         ({"mu": None}, "mu must be a number from 0 to 1 or 'estimate', got None"),
-        ({"marginal": "C"}, "marginal must be 'released' or 'paper', got 'C'"),
+        ({"marginal": "C"}, "marginal must be one of 'released', 'paper', got 'C'"),
         ({"kernel": im.Energy()}, "MEDA needs a positive definite kernel"),
     ],
 )
@@ -201,17 +201,17 @@ def test_nearest_rows_and_graph_are_those_of_a_direct_search(monkeypatch, block)
     expected = NearestNeighbors(n_neighbors=1).fit(X + 1e3).kneighbors(X_target + 1e3)[1][:, 0]
     np.testing.assert_array_equal(neighbours.nearest_rows(X_target + 1e3, X + 1e3), expected)
     Z = normalize(X)
-    graph = neighbours.direction_graph(Z, 6, np.ones(len(Z)))
+    graph = graphs.direction_graph(Z, 6, np.ones(len(Z)))
     np.testing.assert_allclose(graph.toarray(), dense_graph(Z, 6), rtol=0, atol=1e-14)
-    everyone = neighbours.direction_graph(Z, 100, np.ones(len(Z)))
+    everyone = graphs.direction_graph(Z, 100, np.ones(len(Z)))
     np.testing.assert_allclose(everyone.toarray(), Z @ Z.T, rtol=0, atol=1e-14)
 
 
 def test_the_graph_of_weighted_rows_is_that_of_the_rows_repeated():
     Z = normalize(three_classes()[0][:12])
     times = np.array([1, 3, 1, 2, 1, 1, 4, 1, 2, 1, 1, 1])
-    graph = neighbours.direction_graph(Z, 5, times.astype(float))
-    laplacian = neighbours.normalized_laplacian(graph, times.astype(float)).toarray()
+    graph = graphs.direction_graph(Z, 5, times.astype(float))
+    laplacian = graphs.normalized_laplacian(graph, times.astype(float)).toarray()
     each = np.repeat(np.arange(12), times)
     cosine, W = (Z @ Z.T)[np.ix_(each, each)], np.zeros((len(each), len(each)))
     for i in range(len(each)):
@@ -232,7 +232,7 @@ def test_the_graph_of_weighted_rows_is_that_of_the_rows_repeated():
 
 
 def test_a_row_without_edges_is_left_alone():
-    laplacian = neighbours.normalized_laplacian(sparse.csr_array(np.diag([0.0, 1.0])), np.ones(2))
+    laplacian = graphs.normalized_laplacian(sparse.csr_array(np.diag([0.0, 1.0])), np.ones(2))
     np.testing.assert_array_equal(laplacian.toarray(), np.diag([1.0, 0.0]))
 
 

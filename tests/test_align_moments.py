@@ -151,7 +151,9 @@ def test_shrinkage_makes_a_singular_covariance_usable():
 @pytest.mark.parametrize("shrinkage", ["lw", -0.1, 1.5, True, float("nan")])
 @pytest.mark.parametrize("method", [im.CORAL, im.LinearOT])
 def test_shrinkage_must_be_a_rule_or_a_share(method, shrinkage):
-    with pytest.raises(ValueError, match="shrinkage must be None, 'ledoit_wolf', 'oas' or a number"):
+    with pytest.raises(
+        ValueError, match="shrinkage must be a number from 0 to 1, 'ledoit_wolf', 'oas' or None"
+    ):
         method(shrinkage=shrinkage).fit(*two_covariances()[:1], None, two_covariances()[1])
 
 
@@ -219,7 +221,7 @@ def test_constant_column_needs_no_warning_with_the_published_ridge():
 
 @pytest.mark.parametrize("ridge", [-1.0, float("nan"), float("inf"), "1", None])
 def test_ridge_must_be_a_number_of_at_least_zero(ridge):
-    with pytest.raises(ValueError, match="ridge must be a number >= 0"):
+    with pytest.raises(ValueError, match="ridge must be a finite number of at least 0"):
         im.CORAL(ridge=ridge).fit(*two_covariances()[:1], None, two_covariances()[1])
 
 
@@ -362,7 +364,7 @@ def test_labels_of_a_continuous_quantity_are_left_aside():
 
 def test_wrong_arguments_of_mean_discrepancy_are_named():
     X, y, X_target, y_target = shifted_classes(3.0, 0)
-    with pytest.raises(ValueError, match="keep must be 'rest' or 'directions', got 'all'"):
+    with pytest.raises(ValueError, match="keep must be one of 'rest', 'directions', got 'all'"):
         im.MeanDiscrepancy(keep="all").fit(X, y, X_target)
     with pytest.raises(ValueError, match="no class is labelled on both sides"):
         im.MeanDiscrepancy().fit(X, y, X_target, y_target + 5)
@@ -403,8 +405,11 @@ def test_linear_ot_refuses_constant_rows(reg):
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
-        (np.array([1, "a"] * 3, dtype=object), "must hold text or numbers, got int and str"),
-        (np.array(["b", None] * 3, dtype=object), "must hold text or numbers, got NoneType and str"),
+        (np.array([1, "a"] * 3, dtype=object), "labels of one kind, got int and str"),
+        (
+            np.array(["b", None] * 3, dtype=object),
+            "labels of one kind, got NoneType and str",
+        ),
         (np.array([0, np.nan] * 3), "contains NaN"),
         (np.eye(6, 2), "1d array"),
     ],

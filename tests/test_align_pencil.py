@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from align_toys import shifted_classes
 from isthmus.align import pencil, problem
+from isthmus.align.embedding import Rows
 from scipy import linalg
 
 N = 60  # rows of each domain
@@ -47,7 +48,7 @@ def unit(vectors):
 def solved(form, G, rows, E, reg, k):
     root = np.ones(G.shape[1])
     if form == "linear reduction":
-        halves = problem.Rows((rows[:N], rows[N:]), (root[:N], root[N:]))
+        halves = Rows((rows[:N], rows[N:]), (root[:N], root[N:]))
         return problem.LinearDual(halves, reg).solve(E, k)[0]
     if form == "stored kernel":
         return pencil.solve_dual(G, E, root, reg, k)[0]

@@ -4,7 +4,8 @@ import isthmus as im
 import numpy as np
 import pytest
 from align_toys import shifted_classes
-from isthmus.align import pencil, problem
+from isthmus.align import kernel_rows, pencil, problem
+from isthmus.align.embedding import Rows
 
 N = 90  # rows of each domain
 RBF = im.RBF(bandwidth=4.0)
@@ -20,7 +21,7 @@ KINDS = {
 def weighted_rows(dtype=np.float64, n=N):
     X, _, X_target, _ = shifted_classes(3.0, 0, n=n)
     weights = np.random.default_rng(0).integers(1, 4, (2, n)).astype(float)
-    return problem.Rows((X.astype(dtype), X_target.astype(dtype)), tuple(weights))
+    return Rows((X.astype(dtype), X_target.astype(dtype)), tuple(weights))
 
 
 def class_contrasts(rows, seed):
@@ -142,7 +143,7 @@ def test_landmarks_need_no_matrix_of_rows_by_rows(dtype):
 )
 def test_krylov_reaches_its_gate_and_the_dense_components(sizes, monkeypatch):
     kept, dtype = sizes
-    monkeypatch.setattr(problem, "STORED_BYTES", 1 << 30 if kept else 0)
+    monkeypatch.setattr(kernel_rows, "STORED_BYTES", 1 << 30 if kept else 0)
     X, _, X_target, _ = (part.astype(dtype) for part in shifted_classes(3.0, 0, n=400))
     krylov = im.TCA(20, kernel=RBF, eigen_solver="krylov").fit(X, X_target=X_target)
     dense = im.TCA(20, kernel=RBF, eigen_solver="dense").fit(X, X_target=X_target)
@@ -167,8 +168,11 @@ def test_every_right_column_of_the_primal_survives_a_large_offset():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"n_landmarks": 1, "kernel": RBF}, "n_landmarks must be an integer of at least 2, got 1"),
-        ({"n_landmarks": 2.0, "kernel": RBF}, "n_landmarks must be an integer of at least 2, got 2.0"),
+        ({"n_landmarks": 1, "kernel": RBF}, "n_landmarks must be an integer of at least 2 or None, got 1"),
+        (
+            {"n_landmarks": 2.0, "kernel": RBF},
+            "n_landmarks must be an integer of at least 2 or None, got 2.0",
+        ),
         ({"n_landmarks": 9}, "n_landmarks needs a kernel and eigen_solver='auto', got kernel=None"),
         ({"n_landmarks": 9, "kernel": RBF, "eigen_solver": "dense"}, "got kernel=.* eigen_solver='dense'"),
     ],

@@ -130,7 +130,7 @@ def test_kmm_that_runs_out_of_steps_says_its_gap():
         ({"kernel": "rbf"}, TypeError, "kernel must be a kernel object"),
         ({"bound": 0}, ValueError, "bound must be a finite number above 0, got 0"),
         ({"bound": 0.5, "eps": 0.1}, ValueError, "bound must be at least 1 - eps = 0.9"),
-        ({"eps": -1.0}, ValueError, "eps must be None or a finite number of at least 0"),
+        ({"eps": -1.0}, ValueError, "eps must be a finite number of at least 0 or None"),
         ({"tol": 0.0}, ValueError, "tol must be a finite number above 0"),
         ({"max_iter": 0}, ValueError, "max_iter must be an integer of at least 1, got 0"),
     ],
@@ -233,10 +233,10 @@ def test_one_class_gets_one_weight():
 @pytest.mark.parametrize(
     ("y", "message"),
     [
-        (None, "TargetShiftWeights requires y, the labels of the source, got None"),
-        (np.ones((90, 2)), r"y must hold one label a row, got shape \(90, 2\)"),
+        (None, "TargetShiftWeights requires y to be passed"),
+        (np.ones((90, 2)), r"1d array, got an array of shape \(90, 2\)"),
         (np.where(np.arange(90) == 4, np.nan, 1.0), "y"),
-        (np.array([1, "a"] * 45, dtype=object), "y must hold labels of one type, got int and str"),
+        (np.array([1, "a"] * 45, dtype=object), "y must hold labels of one kind, got int and str"),
     ],
     ids=["none", "columns", "nan", "mixed"],
 )

@@ -111,6 +111,19 @@ def test_labels_that_are_not_finite_are_refused(model):
 
 
 @named(CLASSIFIERS)
+def test_labels_of_rows_of_weight_zero_are_not_read(model):
+    X, y, X_target, y_target = problem(model)
+    X, labels, domains = stacked(X, y, X_target, y_target)
+    weight = np.ones(len(X))
+    weight[[3, 62]] = 0
+    spoiled = labels.astype(float)
+    spoiled[[3, 62]] = np.nan
+    fitted = clone(model).fit(X, labels, **domains, sample_weight=weight)
+    again = clone(model).fit(X, spoiled, **domains, sample_weight=weight)
+    np.testing.assert_array_equal(again.predict(X_target), fitted.predict(X_target))
+
+
+@named(CLASSIFIERS)
 def test_a_class_may_be_missing_on_either_side(model):
     X, y, X_target, y_target = problem(model)
     y, y_target = y.copy(), y_target.copy()

@@ -125,13 +125,13 @@ def test_dense_and_krylov_solvers_agree(kernel):
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_large_dual_multiplies_by_the_kernel_without_storing_it(dtype, monkeypatch):
-    from isthmus.align import problem
+    from isthmus.align import kernel_rows
 
     X, _, X_target, _ = (part.astype(dtype) for part in shifted_classes(3.0, 0, n=150))
     kernel = im.RBF(bandwidth=3.0)
     stored = im.TCA(n_components=5, kernel=kernel, eigen_solver="dense").fit(X, None, X_target)
-    monkeypatch.setattr(problem, "STORED_BYTES", 0)
-    monkeypatch.setattr(problem, "DENSE_ROWS", 0)
+    monkeypatch.setattr(kernel_rows, "STORED_BYTES", 0)
+    monkeypatch.setattr(kernel_rows, "DENSE_ROWS", 0)
     streamed = im.TCA(n_components=5, kernel=kernel).fit(X, None, X_target)
     assert streamed.n_passes_ > 0
     assert streamed.residuals_.max() < (1e-3 if dtype == np.float32 else 1e-8)
@@ -271,7 +271,7 @@ def test_ridge_lost_beside_the_gap_of_the_means_is_refused(kernel):
         ({"n_components": 2.5}, ValueError, "n_components must be an integer of at least 1, got 2.5"),
         ({"reg": 0.0}, ValueError, "reg must be a finite number above 0, got 0.0"),
         ({"reg": float("nan")}, ValueError, "reg must be a finite number above 0, got nan"),
-        ({"tol": -1.0}, ValueError, "tol must be a finite number above 0, got -1.0"),
+        ({"tol": -1.0}, ValueError, "tol must be a finite number above 0 or None, got -1.0"),
         ({"scaling": "none"}, ValueError, "scaling must be one of 'unit', 'metric', 'white', got 'none'"),
         ({"eigen_solver": "arpack"}, ValueError, "eigen_solver must be one of 'auto', 'dense', 'krylov'"),
         ({"eigen_solver": "krylov"}, ValueError, "needs a kernel, got kernel=None"),

@@ -167,7 +167,7 @@ def test_wrong_arguments_are_named():
         ({"norm": "log"}, "norm must be one of 'max', 'median', 'mean', None"),
         ({"reg": 0}, "reg must be a finite number above 0, got 0"),
         ({"tol": "small"}, "tol must be a finite number above 0"),
-        ({"reg_group": -1}, "reg_group must be a finite number at least 0, got -1"),
+        ({"reg_group": -1}, "reg_group must be a finite number of at least 0, got -1"),
         ({"max_steps": 0}, "max_steps must be an integer of at least 1, got 0"),
         ({"metric": None}, "metric must be the name of a metric, got None"),
     ]:
@@ -175,5 +175,5 @@ def test_wrong_arguments_are_named():
             im.OptimalTransport(**wrong).fit(X, y, X_target)
     with pytest.raises(ValueError, match="needs the classes y of the source, got y=None"):
         im.OptimalTransport("sinkhorn_l1l2").fit(X, None, X_target)
-    with pytest.raises(ValueError, match="needs classes y, got continuous values"):
+    with pytest.raises(ValueError, match="Unknown label type: continuous"):
         im.OptimalTransport("sinkhorn_l1l2").fit(X, X[:, 0], X_target)

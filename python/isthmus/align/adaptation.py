@@ -2,30 +2,24 @@
 
 from __future__ import annotations
 
-from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
-from sklearn.base import clone
-from sklearn.preprocessing import normalize as unit_rows
-from sklearn.utils.validation import has_fit_parameter
 
-from ..arrays import Array, dtype_of, index_of, namespace, to_numpy
+from ..arrays import Array, to_numpy
 from ..kernels import Kernel
-from .component_base import ComponentAligner
-from .contrasts import estimate_balance, joint_contrasts
+from .checks import check_choice, check_count, check_share
+from .classes import number_classes, predicted
+from .component_base import NORMALIZE, PencilAligner
+from .contrasts import MARGINAL, estimate_balance, joint_contrasts
 from .domains import Domains
-from .known_classes import KnownClasses
-from .neighbours import NearestRow
 
 __all__ = ["BDA", "JDA"]
 
-NORMALIZE = ("both", "input", "output", None)
-MARGINAL = ("released", "paper")
 WEIGHTED = (False, "paper", "released")
 
 
-class _JointAligner(ComponentAligner):
+class _JointAligner(PencilAligner):
     """Solve, predict the target's classes on the embedding, and solve again with the contrasts of classes.
 
     A method gives `_balance` and `_priors`, what `joint_contrasts` needs to know.
@@ -33,17 +27,12 @@ class _JointAligner(ComponentAligner):
 
     n_iter: Any
     classifier: Any
-    normalize: str | None
     marginal: str
 
     def _learn(self, domains: Domains, source_weight: Array | None, target_weight: Array | None) -> None:
         self._check_joint()
-        if domains.y_source is None:
-            raise ValueError(f"{self._name()} requires y to be passed, but the target y is None")
-        assert domains.X_target is not None
-        known = KnownClasses(domains, source_weight, target_weight)
-        unit = {name: self._unit(getattr(domains, name), "input") for name in ("X_source", "X_target")}
-        problem = self._pose(domains._replace(**unit), source_weight, target_weight)
+        known = number_classes(domains, source_weight, target_weight, self._name())
+        problem = self._pose(self._unit_input(domains), source_weight, target_weight)
         weights = problem.rows.weights
         contrasts, balances, passes = problem.mean_contrast(), [0.0], 0
         while True:
@@ -51,15 +40,15 @@ class _JointAligner(ComponentAligner):
             passes += solution.passes
             embedded, n_source = problem.embed(solution), len(known.source)
             halves = [self._unit(half, "output") for half in (embedded[:n_source], embedded[n_source:])]
-            model = self._classifier_of(known, halves, weights)
-            classes = np.where(known.target >= 0, known.target, _predicted(model, halves[1]))
+            model = known.model(self.classifier, halves[0], halves[1], weights)
+            classes = known.predicted(model, halves[1])
             if len(balances) == int(self.n_iter):
                 break
             before, balance = contrasts, self._balance(halves, known.source, classes, weights)
             contrasts = joint_contrasts(
                 known.source,
                 classes,
-                known.n_source_classes,
+                known.n_classes,
                 *weights,
                 balance=balance,
                 marginal=self.marginal,
@@ -68,33 +57,16 @@ class _JointAligner(ComponentAligner):
             if np.array_equal(contrasts, before):
                 break  # the same problem again, with the same solution
             balances.append(balance)
-        self._keep(problem, solution._replace(passes=passes), factor)
+        self._finish(problem, solution._replace(passes=passes), factor)
         self.n_iter_, self.mu_ = len(balances), np.array(balances)
         self.classes_: Array = np.sort(known.names)
         if target_weight is not None:
+            assert domains.X_target is not None
             # Rows of weight 0 have had no part, but their classes may be asked for.
-            every = _predicted(model, self._map(domains.X_target, "target"))
+            every = predicted(model, self._map(domains.X_target, "target"))
             every[target_weight > 0] = classes
             classes = every
         self.pseudo_labels_: Array = known.names[classes]
-
-    def _classifier_of(self, known: KnownClasses, halves: list[Array], weights: tuple[Array, Array]) -> Any:
-        """A model fitted on the embedded rows whose class is known."""
-        fixed = known.target >= 0
-        rows = namespace(halves[0]).concatenate([halves[0], halves[1][index_of(fixed, halves[1])]])
-        classes = np.concatenate([known.source, known.target[fixed]])
-        if self.classifier is None:
-            return NearestRow(rows, classes)
-        model, rows = clone(self.classifier), to_numpy(rows)
-        if not has_fit_parameter(model, "sample_weight"):
-            return model.fit(rows, classes)
-        return model.fit(rows, classes, sample_weight=np.concatenate([weights[0], weights[1][fixed]]))
-
-    def _map(self, rows: Array, domain: str) -> Array:
-        return self._unit(super()._map(self._unit(rows, "input"), domain), "output")
-
-    def _unit(self, rows: Array, side: str) -> Array:
-        return _unit_rows(rows) if self.normalize in ("both", side) else rows
 
     def _balance(
         self, halves: list[Array], source: Array, target: Array, weights: tuple[Array, Array]
@@ -106,30 +78,14 @@ class _JointAligner(ComponentAligner):
         return None
 
     def _check_joint(self) -> None:
-        if isinstance(self.n_iter, bool) or not isinstance(self.n_iter, Integral) or self.n_iter < 1:
-            raise ValueError(f"n_iter must be an integer of at least 1, got {self.n_iter!r}")
-        for name, choices in (("normalize", NORMALIZE), ("marginal", MARGINAL)):
-            chosen = getattr(self, name)
-            if chosen not in choices:
-                raise ValueError(f"{name} must be one of {', '.join(map(repr, choices))}, got {chosen!r}")
+        check_count(self, "n_iter")
+        check_choice(self, "normalize", NORMALIZE)
+        check_choice(self, "marginal", MARGINAL)
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
         tags.target_tags.required = True
         return tags
-
-
-def _predicted(model: Any, rows: Any) -> Array:
-    """Classes of `rows`, which may be on a device; scikit-learn's models get them on the host."""
-    return np.asarray(model.predict(rows if isinstance(model, NearestRow) else to_numpy(rows)))
-
-
-def _unit_rows(rows: Any) -> Any:
-    if namespace(rows) is np:
-        return np.asarray(unit_rows(rows))
-    length = (rows * rows).sum(1)[:, None] ** 0.5
-    # Where scikit-learn leaves a row as it is.
-    return rows / (length + (length < 10 * float(np.finfo(dtype_of(rows)).eps)) * (1 - length))
 
 
 class JDA(_JointAligner):
@@ -266,11 +222,5 @@ class BDA(JDA):
 
     def _check_joint(self) -> None:
         super()._check_joint()
-        if self.weighted not in WEIGHTED:
-            names = ", ".join(map(repr, WEIGHTED))
-            raise ValueError(f"weighted must be one of {names}, got {self.weighted!r}")
-        mu: Any = self.mu
-        if mu is None or (isinstance(mu, str) and mu == "estimate"):
-            return
-        if not isinstance(mu, Real) or mu is True or mu is False or not 0 <= float(mu) <= 1:
-            raise ValueError(f"mu must be a number from 0 to 1, 'estimate' or None, got {mu!r}")
+        check_choice(self, "weighted", WEIGHTED)
+        check_share(self, "mu", words=("estimate", None))

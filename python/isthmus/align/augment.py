@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -10,6 +9,7 @@ from sklearn.base import RegressorMixin
 
 from ..arrays import Array
 from .base import Aligner, TargetPredictor
+from .checks import check_flag, check_number
 from .domains import Domains, domain_numbers
 from .labelled import Labelled, labelled_rows, need_target
 from .pencil import row_blocks, weighted_mean
@@ -42,7 +42,7 @@ class FeatureAugmentation(Aligner):
         self.intercept = intercept
 
     def _learn(self, domains: Domains, source_weight: Array | None, target_weight: Array | None) -> None:
-        _check_intercept(self.intercept)
+        check_flag(self, "intercept")
         width = domains.X_source.shape[1]
         self._n_features_out = width + len(self.domains_) * (width + bool(self.intercept))
 
@@ -133,11 +133,9 @@ class AugmentedRidge(RegressorMixin, TargetPredictor):  # type: ignore[misc]
     def _checked_rows(
         self, domains: Domains, source_weight: Array | None, target_weight: Array | None
     ) -> Labelled:
-        for name in ("reg", "reg_domain"):
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, Real) or not 0 < float(value) < np.inf:
-                raise ValueError(f"{name} must be a finite number above 0, got {value!r}")
-        _check_intercept(self.intercept)
+        check_number(self, "reg")
+        check_number(self, "reg_domain")
+        check_flag(self, "intercept")
         return labelled_rows(domains, source_weight, target_weight, classes=False)
 
     def _solve(self, known: Labelled, members: list[Array]) -> None:
@@ -174,8 +172,3 @@ class AugmentedRidge(RegressorMixin, TargetPredictor):  # type: ignore[misc]
         self.shared_coef_, self.coef_ = shared[:-1], found[:, :-1]
         self.shared_intercept_ = float(middle + shared[-1] - origin @ shared[:-1])
         self.intercept_ = middle + found[:, -1] - found[:, :-1] @ origin
-
-
-def _check_intercept(intercept: Any) -> None:
-    if not isinstance(intercept, bool | np.bool_):
-        raise ValueError(f"intercept must be True or False, got {intercept!r}")

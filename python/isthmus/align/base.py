@@ -18,6 +18,7 @@ from ..arrays import Array, empty_like, index_of, to_numpy
 from ..errors import DomainScaleWarning, NoTargetWarning
 from ..rows import as_given, check_rows
 from .domains import Domains, Given, domain_numbers, read_domains
+from .labelled import need_labels
 
 _ROWS_FOR_SCALE = 256
 _SCALE_GAP = 1e3
@@ -305,8 +306,7 @@ class TargetPredictor(DomainEstimator):
         target_labelled: Any,
         sample_weight: Any,
     ) -> Given:
-        if y is None:
-            raise ValueError(f"{type(self).__name__} requires y to be passed, but the target y is None")
+        need_labels(y, type(self).__name__)
         return super()._fit_rows(X, y, X_target, y_target, sample_domain, target_labelled, sample_weight)
 
     def _learn_alone(self, domains: Domains, source_weight: Array | None) -> None:

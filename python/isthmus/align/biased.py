@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import warnings
-from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -15,6 +14,7 @@ from sklearn.linear_model import Ridge, RidgeCV
 from sklearn.utils.validation import check_is_fitted, has_fit_parameter
 
 from ..arrays import Array
+from ..kernel_base import real
 from ..models import LinearSourceClassifier, LinearSourceRegressor
 from .base import TargetPredictor
 from .domains import Domains
@@ -69,7 +69,7 @@ class _Biased(TargetPredictor):
         """The values of reg to choose from."""
         chosen = REGS if self.reg is None else np.atleast_1d(np.asarray(self.reg, dtype=object)).tolist()
         for value in chosen:
-            if isinstance(value, bool) or not isinstance(value, Real) or not 0 < float(value) < np.inf:
+            if not 0 < real(value) < np.inf:
                 raise ValueError(
                     f"reg must be a finite number above 0, a sequence of these or None, got {self.reg!r}"
                 )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
-from numbers import Integral, Real
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -15,14 +14,17 @@ from sklearn.preprocessing import normalize as unit_rows
 from .. import bandwidth, ops
 from ..arrays import Array
 from ..features import NystroemFeatures
-from ..kernels import RBF, Energy, Kernel, check_kernel
+from ..kernels import RBF, Energy, Kernel
 from .base import TargetPredictor
-from .contrasts import estimate_balance, joint_contrasts
+from .checks import check_choice, check_count, check_kernel, check_number, check_share
+from .classes import Classes, number_classes
+from .contrasts import MARGINAL, estimate_balance, joint_contrasts
 from .domains import Domains, positive
 from .geodesic import flow_root, geodesic
-from .known_classes import KnownClasses
-from .neighbours import NearestRow, direction_graph, normalized_laplacian
-from .pencil import contrast_norm, moments
+from .graphs import direction_graph, normalized_laplacian
+from .neighbours import NearestRow
+from .pencil import contrast_norm
+from .principal import principal
 
 __all__ = ["MEDA"]
 
@@ -136,7 +138,7 @@ class MEDA(ClassifierMixin, TargetPredictor):  # type: ignore[misc]
 
     def _learn(self, domains: Domains, source_weight: Array | None, target_weight: Array | None) -> None:
         self._check_parameters()
-        known = KnownClasses(domains, source_weight, target_weight)
+        known = number_classes(domains, source_weight, target_weight, "MEDA")
         samples = [positive(domains.X_source, source_weight)]
         if domains.X_target is not None:
             samples.append(positive(domains.X_target, target_weight))
@@ -164,7 +166,7 @@ class MEDA(ClassifierMixin, TargetPredictor):  # type: ignore[misc]
             self.pseudo_labels_ = every
 
     def _iterate(
-        self, system: _System, known: KnownClasses, nodes: _Nodes, raw: Array, seen: Array
+        self, system: _System, known: Classes, nodes: _Nodes, raw: Array, seen: Array
     ) -> tuple[Array, list[float]]:
         """The last x, and mu of every solution."""
         ns, target = nodes.n_source, nodes.n_source + np.flatnonzero(nodes.classes[nodes.n_source :] < 0)
@@ -181,7 +183,7 @@ class MEDA(ClassifierMixin, TargetPredictor):  # type: ignore[misc]
             contrasts = joint_contrasts(
                 classes[:ns],
                 classes[ns:],
-                known.n_source_classes,
+                known.n_classes,
                 *weights,
                 balance=float(mu),
                 marginal=self.marginal,
@@ -202,7 +204,7 @@ class MEDA(ClassifierMixin, TargetPredictor):  # type: ignore[misc]
         """What rows are multiplied by: the root of the geodesic flow kernel."""
         d = nodes.rows.shape[1]
         parts = (slice(None, nodes.n_source), slice(nodes.n_source, None))
-        bases = [_principal(nodes.rows[part], nodes.weight[part]) for part in parts]
+        bases = [principal(nodes.rows[part], nodes.weight[part], d).basis for part in parts]
         # A domain of equal rows has no directions of its own.
         bases = [base if base.shape[1] else bases[1 - i] for i, base in enumerate(bases)]
         rank = min(base.shape[1] for base in bases)
@@ -274,7 +276,7 @@ class MEDA(ClassifierMixin, TargetPredictor):  # type: ignore[misc]
         if self.kernel is None:
             length = float(weight @ np.linalg.norm(seen, axis=1).astype(float) / weight.sum())
             return RBF(bandwidth=np.sqrt(length) if length > 0 else 1.0)
-        kernel = bandwidth.resolve(check_kernel(self.kernel), seen)
+        kernel = bandwidth.resolve(self.kernel, seen)
         if any(isinstance(part, Energy) for _, part in kernel.parts):
             raise ValueError(f"MEDA needs a positive definite kernel, got {kernel!r}")
         return kernel
@@ -291,23 +293,16 @@ class MEDA(ClassifierMixin, TargetPredictor):  # type: ignore[misc]
         return np.asarray(ops.kernel_matmul(seen, known, weights, kernel=self.kernel_))
 
     def _check_parameters(self) -> None:
-        for name in ("n_components", "n_neighbors", "n_iter", "n_landmarks"):
-            value: Any = getattr(self, name)
-            if value is None and name in ("n_components", "n_landmarks"):
-                continue
-            if isinstance(value, bool) or not isinstance(value, Integral) or value < 1:
-                raise ValueError(f"{name} must be an integer of at least 1, got {value!r}")
-        for name, least in (("eta", np.nextafter(0, 1)), ("reg", 0), ("rho", 0)):
-            value = getattr(self, name)
-            if not isinstance(value, Real) or not least <= float(value) < np.inf:
-                bound = "above 0" if name == "eta" else "of at least 0"
-                raise ValueError(f"{name} must be a finite number {bound}, got {value!r}")
-        mu: Any = self.mu
-        number = isinstance(mu, Real) and not isinstance(mu, bool | np.bool_)
-        if not (0 <= float(mu) <= 1 if number else mu == "estimate"):
-            raise ValueError(f"mu must be a number from 0 to 1 or 'estimate', got {mu!r}")
-        if self.marginal not in ("released", "paper"):
-            raise ValueError(f"marginal must be 'released' or 'paper', got {self.marginal!r}")
+        check_count(self, "n_components", words=(None,))
+        check_count(self, "n_neighbors")
+        check_count(self, "n_iter")
+        check_count(self, "n_landmarks", words=(None,))
+        check_kernel(self)
+        check_number(self, "eta")
+        check_number(self, "reg", zero=True)
+        check_number(self, "rho", zero=True)
+        check_share(self, "mu", words=("estimate",))
+        check_choice(self, "marginal", MARGINAL)
 
 
 def _solver(system: Array, least: float) -> Callable[[Array], Array]:
@@ -333,15 +328,3 @@ def _distinct(samples: list[tuple[Array, Array]], classes: tuple[Array, Array]) 
     weight = np.bincount(place, np.concatenate([part for _, part in samples]))
     number = np.concatenate(classes)[first]
     return _Nodes(rows[first], number, weight, int(np.sum(domain[first] == 0)))
-
-
-def _principal(rows: Array, weight: Array) -> Array:
-    """Principal directions (d, r) of weighted rows, largest variance first, r their numerical rank."""
-    if len(rows) >= rows.shape[1]:
-        values, vectors = np.linalg.eigh(moments(rows, weight).scatter)
-        kept = values > len(values) * np.finfo(float).eps * max(values[-1], 0.0)
-        return np.asarray(vectors[:, kept][:, ::-1])
-    wide = rows.astype(np.float64)
-    centred = (wide - weight @ wide / weight.sum()) * np.sqrt(weight)[:, None]
-    _, values, vectors = np.linalg.svd(centred, full_matrices=False)
-    return np.asarray(vectors[values > max(rows.shape) * np.finfo(float).eps * values[0]].T)

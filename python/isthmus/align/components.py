@@ -6,13 +6,13 @@ from typing import Any
 
 from ..arrays import Array
 from ..kernels import Kernel
-from .component_base import ComponentAligner
+from .component_base import PencilAligner
 from .domains import Domains
 
 __all__ = ["TCA"]
 
 
-class TCA(ComponentAligner):
+class TCA(PencilAligner):
     """Transfer component analysis: directions of large variance along which the domain means nearly agree.
 
     Maximises tr(A' G H G' A) under A' (G M G' + reg I) A = I, with M divided by its Frobenius norm; the
@@ -85,4 +85,4 @@ class TCA(ComponentAligner):
 
     def _learn(self, domains: Domains, source_weight: Array | None, target_weight: Array | None) -> None:
         problem = self._pose(domains, source_weight, target_weight)
-        self._keep(problem, *self._solve(problem, problem.mean_contrast()))
+        self._finish(problem, *self._solve(problem, problem.mean_contrast()))

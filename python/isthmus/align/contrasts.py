@@ -13,8 +13,9 @@ import numpy as np
 from ..arrays import Array
 from .pencil import mean_contrast
 
-__all__ = ["domain_distance", "estimate_balance", "joint_contrasts"]
+__all__ = ["MARGINAL", "domain_distance", "estimate_balance", "joint_contrasts"]
 
+MARGINAL = ("released", "paper")  # weight of the contrast of all rows beside those of the classes
 LEAST_BALANCE = 1e-3  # below it the estimate is 0, as in the released code
 NEWTON_STEPS = 100
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
-from numbers import Integral, Real
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -13,10 +12,12 @@ from sklearn.utils.validation import check_is_fitted
 
 from .. import bandwidth, ops
 from ..arrays import Array, generator
+from ..kernel_base import real
 from ..kernels import RBF, Energy, Kernel, check_kernel
 from ..rows import check_rows
 from . import ratio
 from .base import Reweighter
+from .checks import check_count, check_number
 from .domains import Domains, positive
 
 __all__ = ["KLIEP", "RuLSIF"]
@@ -99,7 +100,8 @@ class _KernelRatio(Reweighter):
         return [bandwidth.resolve(kernel, source, target) for kernel in given]
 
     def _centres(self, target: _Sample, rng: np.random.Generator) -> Array:
-        count = _whole("n_centres", self.n_centres, 1)
+        check_count(self, "n_centres")
+        count = int(self.n_centres)
         if count >= len(target.rows):
             return target.rows
         return target.rows[np.sort(rng.choice(len(target.rows), count, replace=False))]
@@ -161,8 +163,10 @@ class KLIEP(_KernelRatio):
         self.random_state = random_state
 
     def _weigh(self, domains: Domains, source_weight: Array | None, target_weight: Array | None) -> Array:
-        folds, tol = _whole("n_folds", self.n_folds, 2), _above("tol", self.tol)
-        max_iter = _whole("max_iter", self.max_iter, 1)
+        check_count(self, "n_folds", 2)
+        check_number(self, "tol")
+        check_count(self, "max_iter")
+        folds, tol, max_iter = int(self.n_folds), float(self.tol), int(self.max_iter)
         assert domains.X_target is not None
         source, target = (
             _Sample.of(domains.X_source, source_weight),
@@ -247,9 +251,8 @@ class RuLSIF(_KernelRatio):
         self.random_state = random_state
 
     def _weigh(self, domains: Domains, source_weight: Array | None, target_weight: Array | None) -> Array:
-        alpha: Any = self.alpha
-        if not isinstance(alpha, Real) or not 0 <= float(alpha) < 1:
-            raise ValueError(f"alpha must be a number of at least 0 and below 1, got {alpha!r}")
+        if not 0 <= real(self.alpha) < 1:
+            raise ValueError(f"alpha must be a number of at least 0 and below 1, got {self.alpha!r}")
         regs = self._regs()
         assert domains.X_target is not None
         source, target = (
@@ -284,7 +287,8 @@ class RuLSIF(_KernelRatio):
             orders = [rng.permutation(size)[: min(ns, nt)] for size in (ns, nt)]
             pairs = np.array(orders)
             return np.array([ratio.leave_one_out(S, s_share, T, t_share, regs, pairs) for S, T in tables])
-        count = min(_whole("n_folds", self.n_folds, 2), ns, nt)
+        check_count(self, "n_folds", 2)
+        count = min(int(self.n_folds), ns, nt)
         parts = list(zip(_folds(ns, count, rng), _folds(nt, count, rng), strict=True))
         scores = np.zeros((len(tables), len(regs)))
         for row, (S, T) in enumerate(tables):
@@ -328,15 +332,3 @@ def _left_out(T: Array, share: Array, source_mean: Array, parts: list[Array], ma
 def _folds(size: int, count: int, rng: np.random.Generator) -> list[Array]:
     """`size` positions dealt at random into at most `count` parts of nearly equal size."""
     return [np.sort(part) for part in np.array_split(rng.permutation(size), min(count, size))]
-
-
-def _whole(name: str, value: Any, least: int) -> int:
-    if isinstance(value, bool) or not isinstance(value, Integral) or value < least:
-        raise ValueError(f"{name} must be an integer of at least {least}, got {value!r}")
-    return int(value)
-
-
-def _above(name: str, value: Any) -> float:
-    if not isinstance(value, Real) or not 0 < float(value) < np.inf:
-        raise ValueError(f"{name} must be a finite number above 0, got {value!r}")
-    return float(value)

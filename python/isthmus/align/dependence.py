@@ -7,30 +7,51 @@ from typing import Any
 import numpy as np
 from scipy import linalg
 
-from .. import bandwidth
 from ..arrays import Array, generator
 from ..kernels import Kernel, Linear
-from .base import Aligner
-from .checks import accept, check_choice, check_count, check_kernel, check_number, rows_in_use
-from .domains import Domains
-from .graph import heat_laplacian, mean_distance
+from .checks import check_choice, check_count, check_flag, check_kernel, check_number, check_share
+from .component_base import SCALINGS, SOLVERS, ComponentAligner
+from .domains import Domains, positive
+from .embedding import Projection, Rows
+from .graphs import heat_laplacian, mean_distance
 from .independence import Middle, solve_products, solve_seen
-from .kernel_product import SPARE, KernelProduct, solve_whole
+from .kernel_rows import SPARE, KernelProduct, solve_whole
 from .label_columns import LABEL_KERNELS, label_columns
-from .pencil import mean_contrast
-from .problem import Projection, Rows
-from .views import embed, look
+from .pencil import centred, mean_contrast
+from .views import look
 from .z_form import Metric, rescaled, rounding, solve_factored
 
 __all__ = ["MIDA", "SemiSupervisedTCA"]
 
-SCALINGS = ("unit", "metric", "white")
-SOLVERS = ("auto", "dense", "krylov")
 AUGMENTS = ("domains", "easy", None)
 EPS = float(np.finfo(float).eps)
 
 
-class SemiSupervisedTCA(Aligner):
+class _LabelKernelAligner(ComponentAligner):
+    """Base of the methods with a kernel of the labels."""
+
+    gamma: float
+    label_kernel: str
+    standardize_y: bool
+
+    def _labels(
+        self, domains: Domains, rows: Rows, source_weight: Array | None, target_weight: Array | None
+    ) -> Array | None:
+        """Y of the known labels, None without any or where the method leaves them aside."""
+        if self.gamma == 0:
+            return None
+        return label_columns(
+            domains,
+            rows,
+            source_weight,
+            target_weight,
+            self._name(),
+            label_kernel=self.label_kernel,
+            standardize_y=bool(self.standardize_y),
+        )
+
+
+class SemiSupervisedTCA(_LabelKernelAligner):
     """TCA whose components also depend on the labels and vary little between neighbours (SSTCA).
 
     Maximises tr(A' S A) under A'BA = I with
@@ -107,12 +128,12 @@ class SemiSupervisedTCA(Aligner):
 
     def _learn(self, domains: Domains, source_weight: Array | None, target_weight: Array | None) -> None:
         self._check_parameters()
-        rows, used = rows_in_use(self, domains, source_weight, target_weight)
-        self.kernel_ = None if self.kernel is None else bandwidth.resolve(self.kernel, *rows.samples)
+        rows = self._rows_in_use(domains, source_weight, target_weight)
+        self.kernel_ = self._resolved(rows)
         view = look(rows, self.kernel_, n_landmarks=self.n_landmarks, random_state=self.random_state)
-        Y = _labels(self, domains, rows, used)
+        Y = self._labels(domains, rows, source_weight, target_weight)
         gamma = 0.0 if Y is None else float(self.gamma)
-        spread = _centred(view.seen, rows)
+        spread = centred(view.seen, rows.root)
         parts = [np.sqrt(1 - gamma) * spread]
         if Y is not None:
             parts.append(np.sqrt(gamma) * (Y.T @ spread))
@@ -120,16 +141,15 @@ class SemiSupervisedTCA(Aligner):
         if root.shape[1] > len(root):
             root = np.asarray(np.linalg.qr(root.T, mode="r")).T
         metric = self._metric(rows, view.seen)
-        linear = self.kernel_ is None or isinstance(self.kernel_, Linear)
-        count = min(int(self.n_components), rows.n - 1, rows.samples[0].shape[1] if linear else rows.n)
+        count = self._wanted(rows)
         if gamma == 1.0:
             assert Y is not None
             count = min(count, Y.shape[1])
         solution = solve_factored(root, metric, count)
         solution = rescaled(solution, self.scaling, view.signs_of(solution.vectors))
         advice = "scale the columns of X, or raise reg"
-        accept(self, solution, count, np.maximum(1e-8, rounding(solution, metric)), advice)
-        self.components_, self.projection_, self.X_fit_ = view.projection(solution.vectors)
+        self._accept(solution, count, np.maximum(1e-8, rounding(solution, metric)), advice)
+        self._keep(view.projection(solution.vectors))
 
     def _metric(self, rows: Rows, seen: Array) -> Metric:
         """B = reg I + smoothness G Lap G' + F F' with F = G e0."""
@@ -154,30 +174,22 @@ class SemiSupervisedTCA(Aligner):
         factor = seen.T @ mean_contrast(*rows.weights)
         return Metric(lambda v: base @ v, lambda v: linalg.cho_solve(lower, v), factor)
 
-    def _keeps_columns(self) -> bool:
-        return not self.has_target_
-
-    def _map(self, rows: Array, domain: str) -> Array:
-        return embed(rows, self.kernel_, Projection(self.components_, self.projection_, self.X_fit_))
-
     def _check_parameters(self) -> None:
         for name in ("n_components", "n_neighbors"):
             check_count(self, name)
-        check_count(self, "n_landmarks", optional=True)
+        check_count(self, "n_landmarks", words=(None,))
         check_kernel(self)
         check_number(self, "reg")
         check_number(self, "smoothness", zero=True)
-        check_number(self, "width", optional=True)
-        check_number(self, "gamma", zero=True)
-        if self.gamma > 1:
-            raise ValueError(f"gamma must lie between 0 and 1, got {self.gamma!r}")
+        check_number(self, "width", words=(None,))
+        check_share(self, "gamma")
         for name in ("per_pair", "standardize_y"):
-            check_choice(self, name, (True, False))
+            check_flag(self, name)
         check_choice(self, "label_kernel", LABEL_KERNELS)
         check_choice(self, "scaling", SCALINGS)
 
 
-class MIDA(Aligner):
+class MIDA(_LabelKernelAligner):
     """Maximum independence domain adaptation: components of large variance that tell little of the domain.
 
     The components are the leading orthonormal eigenvectors of
@@ -200,7 +212,7 @@ class MIDA(Aligner):
     label_kernel, standardize_y : as in `SemiSupervisedTCA`; the released code standardises
     eigen_solver : "dense" stores K (n x n), "krylov" multiplies by K a block of columns at a time, "auto"
         takes an exact small form for the linear kernel, "dense" up to 600 rows, "krylov" beyond, which keeps
-        K up to 4000 rows
+        K up to 256 MB
     tol : residual at which "krylov" stops; None is 1e-8 for float64 rows or a stored K, 1e-3 for float32
     max_passes : int >= 2, most steps of "krylov", two products with K each
     random_state : int, Generator or None, the start of "krylov"
@@ -250,12 +262,15 @@ class MIDA(Aligner):
 
     def _learn(self, domains: Domains, source_weight: Array | None, target_weight: Array | None) -> None:
         self._check_parameters()
-        plain, used = rows_in_use(self, domains, source_weight, target_weight)
-        numbers = [domains.source_domain[used[0]], domains.target_domain[used[1]]]
+        plain = self._rows_in_use(domains, source_weight, target_weight)
+        numbers = [
+            positive(domains.source_domain, source_weight)[0],
+            positive(domains.target_domain, target_weight)[0],
+        ]
         augmented = [self._augmented(*part) for part in zip(plain.samples, numbers, strict=True)]
         rows = Rows((augmented[0], augmented[1]), plain.weights)
-        self.kernel_ = None if self.kernel is None else bandwidth.resolve(self.kernel, *rows.samples)
-        Y = _labels(self, domains, rows, used)
+        self.kernel_ = self._resolved(rows)
+        Y = self._labels(domains, rows, source_weight, target_weight)
         D = rows.root[:, None] * self._one_hot(np.concatenate(numbers))
         middle = Middle(rows, D, Y, float(self.mu), float(self.gamma))
         linear = self.kernel_ is None or isinstance(self.kernel_, Linear)
@@ -293,16 +308,12 @@ class MIDA(Aligner):
             )
         # what rounding the largest term makes of the smallest eigenvalue
         gate = np.maximum(max(gate, self.tol or 0.0), 16 * EPS * size / solution.eigenvalues)
-        accept(self, solution, count, gate, "scale the columns of X, raise mu or max_passes")
+        self._accept(solution, count, gate, "scale the columns of X, raise mu or max_passes")
         self.n_passes_ = solution.passes
-        self.components_, self.projection_, self.X_fit_ = projection
-
-    def _keeps_columns(self) -> bool:
-        return not self.has_target_
+        self._keep(projection)
 
     def _map(self, rows: Array, domain: int) -> Array:
-        augmented = self._augmented(rows, np.full(len(rows), domain))
-        return embed(augmented, self.kernel_, Projection(self.components_, self.projection_, self.X_fit_))
+        return super()._map(self._augmented(rows, np.full(len(rows), domain)), domain)
 
     def _one_moved(self, rows: Array, key: Any) -> Array:
         return super()._one_moved(rows, key) if self.augment else self._map(rows, 0)
@@ -328,30 +339,10 @@ class MIDA(Aligner):
         check_kernel(self)
         check_number(self, "mu")
         check_number(self, "gamma", zero=True)
-        check_number(self, "tol", optional=True)
+        check_number(self, "tol", words=(None,))
         check_choice(self, "augment", AUGMENTS)
-        check_choice(self, "standardize_y", (True, False))
+        check_flag(self, "standardize_y")
         check_choice(self, "label_kernel", LABEL_KERNELS)
         check_choice(self, "eigen_solver", SOLVERS)
         if self.kernel is None and self.eigen_solver == "krylov":
             raise ValueError("eigen_solver='krylov' solves a dual, so it needs a kernel, got kernel=None")
-
-
-def _labels(model: Any, domains: Domains, rows: Rows, used: tuple[Array, Array]) -> Array | None:
-    """Y of the known labels, None without any or where the method leaves them aside."""
-    if model.gamma == 0:
-        return None
-    return label_columns(
-        domains,
-        rows,
-        used,
-        type(model).__name__,
-        label_kernel=model.label_kernel,
-        standardize_y=bool(model.standardize_y),
-    )
-
-
-def _centred(columns: Array, rows: Rows) -> Array:
-    """H V, weighted."""
-    root = rows.root[:, None]
-    return np.asarray(columns - root * (root.T @ columns / np.sum(root * root)))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -15,6 +14,7 @@ from sklearn.utils.validation import check_is_fitted, has_fit_parameter
 from ..arrays import Array
 from ..rows import check_rows
 from .base import Reweighter
+from .checks import check_number
 from .domains import Domains, positive
 
 __all__ = ["DensityRatioWeights", "fit_domain_classifier", "ratio_of_densities"]
@@ -90,9 +90,7 @@ class DensityRatioWeights(Reweighter):
         return weights if self.bound is None else np.minimum(weights, float(self.bound))
 
     def _weigh(self, domains: Domains, source_weight: Array | None, target_weight: Array | None) -> Array:
-        bound: Any = self.bound
-        if bound is not None and (not isinstance(bound, Real) or not 0 < float(bound) < np.inf):
-            raise ValueError(f"bound must be None or a finite number above 0, got {bound!r}")
+        check_number(self, "bound", words=(None,))
         assert domains.X_target is not None
         source, w_source = positive(domains.X_source, source_weight)
         target, w_target = positive(domains.X_target, target_weight)

@@ -11,9 +11,9 @@ from collections.abc import Callable
 import numpy as np
 
 from ..arrays import Array
+from .embedding import Rows
 from .lanczos import leading_pairs
-from .pencil import Solution
-from .problem import Rows
+from .pencil import Solution, centred
 
 __all__ = ["Middle", "solve_products", "solve_seen"]
 
@@ -24,13 +24,13 @@ class Middle:
     """
 
     def __init__(self, rows: Rows, domains: Array, labels: Array | None, mu: float, gamma: float) -> None:
-        self._root, self.mu = rows.root[:, None], mu
+        self._root, self.mu = rows.root, mu
         self.domains = self.centred(domains)
         self.labels = np.sqrt(gamma) * self.centred(np.empty((rows.n, 0)) if labels is None else labels)
 
     def centred(self, columns: Array) -> Array:
         """H V, weighted."""
-        return np.asarray(columns - self._root * (self._root.T @ columns / np.sum(self._root**2)))
+        return centred(columns, self._root)
 
     def between(self, seen: Array) -> Array:
         """G N G' for G' = `seen` (n, p)."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import warnings
-from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -13,6 +12,7 @@ from sklearn.utils.validation import has_fit_parameter
 
 from ..arrays import Array
 from .base import TargetPredictor
+from .checks import check_count, check_flag
 from .domains import Domains
 from .labelled import Labelled, deal_folds, labelled_rows, need_target
 
@@ -127,7 +127,8 @@ class TrAdaBoostClassifier(ClassifierMixin, _Boosted):  # type: ignore[misc]
         self.n_estimators = n_estimators
 
     def _learn(self, domains: Domains, source_weight: Array | None, target_weight: Array | None) -> None:
-        n_rounds = _whole(self.n_estimators, "n_estimators", 1)
+        check_count(self, "n_estimators")
+        n_rounds = int(self.n_estimators)
         known = self._labelled(domains, source_weight, target_weight)
         self.classes_ = np.unique(known.labels)
         self._boost(known, n_rounds)
@@ -201,10 +202,11 @@ class TrAdaBoostRegressor(RegressorMixin, _Boosted):  # type: ignore[misc]
         self.n_folds = n_folds
 
     def _learn(self, domains: Domains, source_weight: Array | None, target_weight: Array | None) -> None:
-        n_rounds = _whole(self.n_estimators, "n_estimators", 1)
-        if not isinstance(self.two_stage, bool | np.bool_):
-            raise ValueError(f"two_stage must be True or False, got {self.two_stage!r}")
-        n_steps, n_folds = _whole(self.n_steps, "n_steps", 2), _whole(self.n_folds, "n_folds", 2)
+        check_count(self, "n_estimators")
+        check_flag(self, "two_stage")
+        check_count(self, "n_steps", 2)
+        check_count(self, "n_folds", 2)
+        n_rounds, n_steps, n_folds = int(self.n_estimators), int(self.n_steps), int(self.n_folds)
         known = self._labelled(domains, source_weight, target_weight)
         if self.two_stage:
             self._learn_in_steps(known, n_rounds, n_steps, n_folds)
@@ -272,12 +274,6 @@ class TrAdaBoostRegressor(RegressorMixin, _Boosted):  # type: ignore[misc]
             weight[target] *= (error / (1 - error)) ** (1 - off[target])
             weight[target] *= share / weight[target].sum()
         return estimators, errors
-
-
-def _whole(value: Any, name: str, least: int) -> int:
-    if isinstance(value, bool) or not isinstance(value, Integral) or value < least:
-        raise ValueError(f"{name} must be an integer of at least {least}, got {value!r}")
-    return int(value)
 
 
 def _fall(n_source: float, n_rounds: int) -> float:

@@ -11,9 +11,9 @@ import numpy as np
 from .. import ops
 from ..arrays import Array, generator
 from ..kernels import Kernel, Linear
-from .kernel_product import SPARE, KernelProduct, solve_whole
-from .pencil import Solution, contrast_norm
-from .problem import Projection, Rows
+from .embedding import Projection, Rows
+from .kernel_rows import SPARE, KernelProduct, solve_whole
+from .pencil import Solution, centred, contrast_norm
 from .z_form import Metric, solve_factored, solve_streamed
 
 __all__ = ["InstanceProblem", "LinearInstances", "StoredInstances", "StreamedInstances", "pose_instances"]
@@ -51,8 +51,7 @@ class InstanceProblem:
 
     def _centred(self, columns: Array) -> Array:
         """H V, weighted."""
-        mean = self.root.T @ columns / np.sum(self.root * self.root)
-        return np.asarray(columns - self.root * mean)
+        return centred(columns, self.rows.root)
 
 
 class LinearInstances(InstanceProblem):
@@ -60,7 +59,7 @@ class LinearInstances(InstanceProblem):
 
     def __init__(self, rows: Rows, reg: float) -> None:
         super().__init__(rows, reg)
-        self._weighted = self.root * rows.stacked(np.float64)
+        self._weighted = rows.weighted()
         # K H K = X (Xc'Xc) X', and the small factor of Xc has the singular values of Xc.
         triangle = np.linalg.qr(self._centred(self._weighted), mode="r")
         _, singular, directions = np.linalg.svd(triangle, full_matrices=False)

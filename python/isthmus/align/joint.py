@@ -5,32 +5,27 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from sklearn.preprocessing import normalize as unit_rows
 
-from .. import bandwidth
 from ..arrays import Array
 from ..kernels import Kernel, Linear
-from .base import Aligner
-from .checks import accept, check_choice, check_count, check_kernel, check_number, rows_in_use
+from .checks import check_choice, check_count, check_flag, check_kernel, check_number
+from .classes import number_classes
+from .component_base import NORMALIZE, SCALINGS, SOLVERS, ComponentAligner
 from .contrasts import joint_contrasts
 from .domains import Domains
+from .embedding import Projection
 from .instances import pose_instances
 from .pencil import mean_contrast
-from .problem import Projection
-from .pseudo_labels import guess, number_classes
 from .two_maps import TwoMaps
-from .views import embed, look
+from .views import look
 from .z_form import rescaled, rounding
 
 __all__ = ["JGSA", "TJM"]
 
-SCALINGS = ("unit", "metric", "white")
-NORMALIZE = ("input", "output", "both", None)
-SOLVERS = ("auto", "dense", "krylov")
 EPS = float(np.finfo(float).eps)
 
 
-class TJM(Aligner):
+class TJM(ComponentAligner):
     """Transfer joint matching: components on which the means agree, learnt from the source rows that fit.
 
     Maximises tr(A' K H K A) under A' (K M K + reg D) A = I, in turn with D: 1 on target rows, and on source
@@ -55,7 +50,7 @@ class TJM(Aligner):
     classifier : with `class_columns`, what predicts the classes on the embedding; None is 1-NN
     eigen_solver : "dense" stores K (n x n), "krylov" multiplies by K a block of columns at a time, "auto"
         takes an exact small form for the linear kernel, "dense" up to 600 rows, "krylov" beyond, which keeps
-        K up to 4000 rows
+        K up to 256 MB
     tol : residual at which "krylov" stops; None is 1e-8 for float64 rows or a stored K, 1e-3 for float32
     max_passes : int >= 2, most steps of "krylov" for each solution, two products with K each
     random_state : int, Generator or None, the start of "krylov"
@@ -107,12 +102,13 @@ class TJM(Aligner):
 
     def _learn(self, domains: Domains, source_weight: Array | None, target_weight: Array | None) -> None:
         self._check_parameters()
-        domains = _input(domains, self.normalize)
-        rows, used = rows_in_use(self, domains, source_weight, target_weight)
-        classes = number_classes(domains, *used, "TJM") if self.class_columns else None
-        self.kernel_ = bandwidth.resolve(Linear() if self.kernel is None else self.kernel, *rows.samples)
-        linear = isinstance(self.kernel_, Linear)
-        count = min(int(self.n_components), rows.n - 1, rows.samples[0].shape[1] if linear else rows.n)
+        domains = self._unit_input(domains)
+        rows = self._rows_in_use(domains, source_weight, target_weight)
+        classes = None
+        if self.class_columns:
+            classes = number_classes(domains, source_weight, target_weight, "TJM", least=1)
+        self.kernel_ = self._resolved(rows) or Linear()
+        count = self._wanted(rows)
         problem = pose_instances(
             rows,
             self.kernel_,
@@ -138,20 +134,12 @@ class TJM(Aligner):
             single = solution.vectors[:ns] / problem.root[:ns]
             inverse[:ns] = np.sqrt(np.sum(single * single, axis=1) + EPS) / self.row_factor
             if classes is not None:
-                Z = _output(problem.product(solution.vectors) / problem.root, self.normalize)
-                predicted = guess(self.classifier, classes, Z[:ns], Z[ns:], rows.weights)
+                Z = self._unit(problem.product(solution.vectors) / problem.root, "output")
+                model = classes.model(self.classifier, Z[:ns], Z[ns:], rows.weights)
+                predicted = classes.predicted(model, Z[ns:])
         gate = np.maximum(max(problem.gate, self.tol or 0.0), rounding(solution, metric))
-        accept(self, solution, count, gate, "scale the columns of X, raise reg or max_passes")
-        self.components_, self.projection_, self.X_fit_ = problem.projection(solution.vectors)
-
-    def _keeps_columns(self) -> bool:
-        return not self.has_target_
-
-    def _map(self, rows: Array, domain: str) -> Array:
-        projection = Projection(self.components_, self.projection_, self.X_fit_)
-        if self.normalize in ("input", "both"):
-            rows = unit_rows(rows)
-        return _output(embed(rows, self.kernel_, projection), self.normalize)
+        self._accept(solution, count, gate, "scale the columns of X, raise reg or max_passes")
+        self._keep(problem.projection(solution.vectors))
 
     def _check_parameters(self) -> None:
         check_count(self, "n_components")
@@ -160,14 +148,14 @@ class TJM(Aligner):
         check_kernel(self)
         check_number(self, "reg")
         check_number(self, "row_factor")
-        check_number(self, "tol", optional=True)
-        check_choice(self, "class_columns", (True, False))
+        check_number(self, "tol", words=(None,))
+        check_flag(self, "class_columns")
         check_choice(self, "scaling", SCALINGS)
         check_choice(self, "normalize", NORMALIZE)
         check_choice(self, "eigen_solver", SOLVERS)
 
 
-class JGSA(Aligner):
+class JGSA(ComponentAligner):
     """Joint geometrical and statistical alignment: a map for the source and a nearby one for the target.
 
     Maximises the scatter of the target and between the classes of the source over the gaps of all means, the
@@ -247,10 +235,10 @@ class JGSA(Aligner):
 
     def _learn(self, domains: Domains, source_weight: Array | None, target_weight: Array | None) -> None:
         self._check_parameters()
-        domains = _input(domains, self.normalize)
-        rows, used = rows_in_use(self, domains, source_weight, target_weight)
-        classes = number_classes(domains, *used, "JGSA")
-        self.kernel_ = None if self.kernel is None else bandwidth.resolve(self.kernel, *rows.samples)
+        domains = self._unit_input(domains)
+        rows = self._rows_in_use(domains, source_weight, target_weight)
+        classes = number_classes(domains, source_weight, target_weight, "JGSA", least=1)
+        self.kernel_ = self._resolved(rows)
         view = look(rows, self.kernel_, n_landmarks=self.n_landmarks, random_state=self.random_state)
         ns, n_classes = len(rows.samples[0]), classes.n_classes
         problem = TwoMaps(
@@ -265,7 +253,8 @@ class JGSA(Aligner):
             ridge=float(self.ridge),
         )
         count = min(int(self.n_components), problem.limit)
-        predicted = guess(self.classifier, classes, *rows.samples, rows.weights)
+        model = classes.model(self.classifier, *rows.samples, rows.weights)
+        predicted = classes.predicted(model, rows.samples[1])
         for step in range(self.n_iter):
             # joint_contrasts halves both parts of M, and the released normaliser is of the first alone.
             contrasts = np.sqrt(2) * joint_contrasts(classes.source, predicted, n_classes, *rows.weights)
@@ -278,33 +267,29 @@ class JGSA(Aligner):
             if step + 1 == self.n_iter or not len(solution.eigenvalues):
                 break
             before = predicted
-            Z, Z_target = (_output(part, self.normalize) for part in problem.embedded(A, B))
-            predicted = guess(self.classifier, classes, Z, Z_target, rows.weights)
+            Z, Z_target = (self._unit(part, "output") for part in problem.embedded(A, B))
+            model = classes.model(self.classifier, Z, Z_target, rows.weights)
+            predicted = classes.predicted(model, Z_target)
             if (predicted == before).all():
                 break  # the same problem again
         gate = np.maximum(1e-8, rounding(solution, metric))
-        accept(self, solution, count, gate, "scale the columns of X, raise alpha and mu or ridge")
+        self._accept(solution, count, gate, "scale the columns of X, raise alpha and mu or ridge")
         source, target = view.projection(A), view.projection(B)
         self.components_source_, self.projection_source_, self.X_fit_ = source
         self.components_target_, self.projection_target_, _ = target
-
-    def _keeps_columns(self) -> bool:
-        return not self.has_target_
 
     def _map(self, rows: Array, domain: str) -> Array:
         parts = {
             "source": (self.components_source_, self.projection_source_),
             "target": (self.components_target_, self.projection_target_),
         }
-        if self.normalize in ("input", "both"):
-            rows = unit_rows(rows)
-        Z = embed(rows, self.kernel_, Projection(*parts[domain], self.X_fit_))
-        return _output(Z, self.normalize)
+        projection = Projection(*parts[domain], self.X_fit_)
+        return self._unit(projection.embed(self._unit(rows, "input"), self.kernel_), "output")
 
     def _check_parameters(self) -> None:
         check_count(self, "n_components")
         check_count(self, "n_iter")
-        check_count(self, "n_landmarks", optional=True)
+        check_count(self, "n_landmarks", words=(None,))
         check_kernel(self)
         for name in ("alpha", "mu", "beta"):
             check_number(self, name)
@@ -317,18 +302,3 @@ class JGSA(Aligner):
         tags = super().__sklearn_tags__()
         tags.target_tags.required = True
         return tags
-
-
-def _input(domains: Domains, normalize: str | None) -> Domains:
-    if normalize not in ("input", "both"):
-        return domains
-    assert domains.X_target is not None
-    largest = max(float(np.abs(rows).max()) for rows in (domains.X_source, domains.X_target))
-    dtype = np.result_type(domains.X_source, domains.X_target)
-    if largest > np.sqrt(np.finfo(dtype).max / domains.X_source.shape[1]):
-        raise ValueError(f"the squares of the rows must stay in the range of {dtype}; scale the columns of X")
-    return domains._replace(X_source=unit_rows(domains.X_source), X_target=unit_rows(domains.X_target))
-
-
-def _output(rows: Array, normalize: str | None) -> Array:
-    return np.asarray(unit_rows(rows)) if normalize in ("output", "both") else rows

@@ -1,4 +1,4 @@
-"""The kernel matrix of weighted rows as a Krylov space meets it: in memory, or evaluated in each product.
+"""Products with the kernel matrix of weighted rows: K in memory, or evaluated anew in each of them.
 
 Rows may be on a device: K, vectors and products are then there too.
 """
@@ -12,8 +12,14 @@ import numpy as np
 from .. import ops
 from ..arrays import Array, Home, dtype_of, home, index_of, like, square_block, to_numpy
 from ..kernels import Kernel
+from .embedding import Rows
 
-__all__ = ["StoredKernel", "StreamedKernel"]
+__all__ = ["SPARE", "KernelProduct", "StoredKernel", "StreamedKernel", "kernel_of", "solve_whole"]
+
+DENSE_ROWS = 600  # up to here an n x n eigenproblem is as quick as any other way
+DENSE_MANY = 4000  # and up to here where many components are wanted
+STORED_BYTES = 256 << 20  # up to here K is kept
+SPARE = 10  # columns of a block of Lanczos beyond those wanted
 
 
 class StoredKernel:
@@ -87,3 +93,40 @@ class StreamedKernel:
 
 def _home(x: Any) -> Home:
     return home(x) or Home("numpy", "cpu")
+
+
+def kernel_of(rows: Any, kernel: Kernel, root: Array) -> StoredKernel | StreamedKernel:
+    """K of `rows` in their float type, weighted by `root`, in memory where it has room."""
+    stored = len(rows) ** 2 * dtype_of(rows).itemsize <= STORED_BYTES
+    return (StoredKernel if stored else StreamedKernel)(rows, kernel, root)
+
+
+class KernelProduct:
+    """V -> K V in float64: K itself in float64 where that has room in memory, else in the rows' float type.
+
+    `gate`: the residual that this allows.
+    """
+
+    def __init__(self, rows: Rows, kernel: Kernel) -> None:
+        self._rows, self._kernel = rows, kernel
+        self._quick = self._exact()
+        self.gate = 1e-8
+        if isinstance(self._quick, StreamedKernel) and rows.dtype != np.float64:
+            self._quick = StreamedKernel(rows.stacked(rows.dtype), kernel, rows.root)
+            self.gate = 1e-3
+
+    def __call__(self, columns: Array) -> Array:
+        return np.asarray(self._quick.product(self._quick.asarray(columns)), dtype=np.float64)
+
+    def precise(self, columns: Array) -> Array:
+        """K V with K in float64, whatever the type of the rows."""
+        return np.asarray((self._quick if self.gate < 1e-3 else self._exact()).product(columns))
+
+    def _exact(self) -> StoredKernel | StreamedKernel:
+        return kernel_of(self._rows.stacked(np.float64), self._kernel, self._rows.root)
+
+
+def solve_whole(n_rows: int, n_components: int, eigen_solver: str) -> bool:
+    """Whether a dual of `n_rows` is solved as a whole ("dense") or by products ("krylov")."""
+    small = n_rows <= DENSE_ROWS or (n_rows <= DENSE_MANY and 8 * n_components > n_rows)
+    return eigen_solver == "dense" or (eigen_solver == "auto" and small)

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import numpy as np
-from sklearn.utils.multiclass import type_of_target
 
 from ..arrays import Array
-from .domains import Domains
-from .problem import Rows
-from .pseudo_labels import known_labels
+from .domains import Domains, positive
+from .embedding import Rows
+from .labelled import are_continuous, labelled_rows, need_labels, read_labels
 
 __all__ = ["LABEL_KERNELS", "label_columns"]
 
@@ -18,7 +17,8 @@ LABEL_KERNELS = ("auto", "classes", "values")
 def label_columns(
     domains: Domains,
     rows: Rows,
-    used: tuple[Array, Array],
+    source_weight: Array | None,
+    target_weight: Array | None,
     name: str,
     *,
     label_kernel: str,
@@ -30,20 +30,25 @@ def label_columns(
     over the labelled rows if `standardize_y`; "auto" takes values where they are not all whole numbers. A row
     without a known label is zero.
 
-    Raises ValueError as `known_labels`, for classes of a continuous quantity, and for values that are text.
+    Raises ValueError as `labelled_rows`, and for labels of the target without those of the source.
     """
-    if domains.y_source is None and not domains.target_labelled.any():
+    known = domains.target_labelled
+    if domains.y_source is None and not known.any():
         return None
-    y_source, y_target, fixed = known_labels(domains, *used, name)
-    labels = y_source if y_target is None else np.concatenate([y_source, y_target])
-    known = np.concatenate([np.ones(len(y_source), dtype=bool), fixed])
-    continuous = type_of_target(labels).startswith("continuous")
-    if label_kernel == "classes" and continuous:
-        raise ValueError("label_kernel='classes' needs classes, got y of a continuous quantity")
-    if label_kernel == "values" or (label_kernel == "auto" and continuous):
-        if labels.dtype.kind not in "biuf":
-            raise ValueError(f"label_kernel='values' needs numbers, got y of dtype {labels.dtype}")
-        columns = labels.astype(np.float64)[:, None]
+    need_labels(domains.y_source, name)
+    assert domains.y_source is not None
+    values = label_kernel == "values"
+    if label_kernel == "auto":
+        values = are_continuous(read_labels(positive(domains.y_source, source_weight)[0], "y"))
+        if domains.y_target is not None:
+            used = known if target_weight is None else known & (target_weight > 0)
+            values = values or are_continuous(read_labels(domains.y_target[used], "y_target"))
+    labels = labelled_rows(domains, source_weight, target_weight, classes=not values, least=1).labels
+    if target_weight is not None:
+        known = known[target_weight > 0]
+    known = np.concatenate([np.ones(rows.n - len(known), dtype=bool), known])
+    if values:
+        columns = labels[:, None]
         if standardize_y:
             columns = _standardized(columns, rows.root[known, None] ** 2)
     else:

@@ -6,12 +6,21 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from sklearn.utils.multiclass import check_classification_targets
-from sklearn.utils.validation import check_array, column_or_1d
+from sklearn.utils.validation import column_or_1d
 
 from ..arrays import Array, check_finite, dtype_of, index_of, namespace
 from .domains import Domains, plain_labels
 
-__all__ = ["Labelled", "class_labels", "deal_folds", "is_text", "labelled_rows", "need_target"]
+__all__ = [
+    "Labelled",
+    "are_continuous",
+    "deal_folds",
+    "is_text",
+    "labelled_rows",
+    "need_labels",
+    "need_target",
+    "read_labels",
+]
 
 
 class Labelled(NamedTuple):
@@ -27,7 +36,12 @@ class Labelled(NamedTuple):
 
 
 def labelled_rows(
-    domains: Domains, source_weight: Array | None, target_weight: Array | None, *, classes: bool
+    domains: Domains,
+    source_weight: Array | None,
+    target_weight: Array | None,
+    *,
+    classes: bool,
+    least: int = 2,
 ) -> Labelled:
     """All source rows and the target rows declared labelled, without those of weight 0.
 
@@ -36,6 +50,7 @@ def labelled_rows(
     domains : with `y_source`
     source_weight, target_weight : (ns,) and (nt,), or None where all are 1
     classes : whether labels name classes; otherwise they are numbers, and become float64
+    least : how many classes there must be
 
     Raises
     ------
@@ -45,13 +60,13 @@ def labelled_rows(
     """
     assert domains.y_source is not None
     parts = [_part(domains.X_source, domains.y_source, source_weight, "y", classes)]
-    if domains.X_target is not None and domains.y_target is not None and domains.target_labelled.any():
-        chosen = domains.target_labelled
-        labels = plain_labels(domains.y_target[chosen])
+    chosen = domains.target_labelled
+    if target_weight is not None:
+        chosen = chosen & (target_weight > 0)
+    if domains.X_target is not None and domains.y_target is not None and chosen.any():
         weight = None if target_weight is None else target_weight[chosen]
-        parts.append(
-            _part(domains.X_target[index_of(chosen, domains.X_target)], labels, weight, "y_target", classes)
-        )
+        rows = domains.X_target[index_of(chosen, domains.X_target)]
+        parts.append(_part(rows, domains.y_target[chosen], weight, "y_target", classes))
         if classes and len({is_text(part[1]) for part in parts}) > 1:
             raise ValueError(
                 "y and y_target must hold labels of one kind, got text on one side and numbers on the other"
@@ -62,7 +77,7 @@ def labelled_rows(
     dtype, count = dtype_of(rows), len(rows) * rows.shape[1]
     if max(float(rows.max()), -float(rows.min())) > np.sqrt(np.finfo(dtype).max / (8 * count)):
         raise ValueError(f"the squares of the rows must stay in the range of {dtype}; scale the columns of X")
-    if classes and len(found := np.unique(labels)) < 2:
+    if classes and len(found := np.unique(labels)) < least:
         raise ValueError(f"y must hold at least 2 classes, got one class: {found.tolist()[0]!r}")
     return Labelled(rows, labels, weight, target)
 
@@ -76,15 +91,27 @@ def need_target(known: Labelled, name: str) -> None:
         )
 
 
-def class_labels(labels: Any, name: str) -> Array:
-    """Labels (n,) that name classes; ValueError: not 1-d, not finite, None or text among numbers."""
-    checked = plain_labels(column_or_1d(labels))
-    if checked.dtype.kind == "f":
-        check_finite(checked, name)
-    if checked.dtype == object:
-        kinds = sorted({type(label).__name__ for label in checked.tolist()})
-        raise ValueError(f"{name} must hold text or numbers, got {' and '.join(kinds)}")
-    return checked
+def need_labels(y: Any, name: str) -> None:
+    """ValueError unless there are labels `y`; `name`: of the estimator."""
+    if y is None:
+        raise ValueError(f"{name} requires y to be passed, but the target y is None")
+
+
+def read_labels(labels: Any, name: str) -> Array:
+    """Labels (n,) of one kind; ValueError: not 1-d, not finite, None, or text among numbers."""
+    labels = column_or_1d(labels, warn=name == "y")
+    plain = plain_labels(labels)
+    if plain.dtype == object:
+        kinds = sorted({type(label).__name__ for label in plain.tolist()})
+        raise ValueError(f"{name} must hold labels of one kind, got {' and '.join(kinds)}")
+    if plain.dtype.kind == "f":
+        check_finite(plain, name)
+    return labels if plain.dtype.kind == "U" else plain
+
+
+def are_continuous(labels: Array) -> bool:
+    """Whether labels, as `read_labels` gives them, are numbers that are not all whole."""
+    return labels.dtype.kind == "f" and bool((labels % 1 != 0).any())
 
 
 def deal_folds(rows: Array, labels: Array, n_folds: int) -> Array:
@@ -101,28 +128,21 @@ def deal_folds(rows: Array, labels: Array, n_folds: int) -> Array:
 def _part(
     rows: Array, labels: Any, weight: Array | None, name: str, classes: bool
 ) -> tuple[Array, Array, Array]:
-    labels = column_or_1d(labels, warn=name == "y")
-    if labels.dtype == object and plain_labels(labels).dtype == object:
-        kinds = sorted({type(entry).__name__ for entry in labels})
-        if len(kinds) > 1:
-            raise ValueError(f"{name} must hold labels of one kind, got {' and '.join(kinds)}")
+    if weight is not None:
+        there = weight > 0
+        if not there.any():
+            raise ValueError("sample_weight must be positive on at least one source row, got zeros only")
+        rows, labels, weight = rows[index_of(there, rows)], labels[there], weight[there]
+    labels = read_labels(labels, name)
     if classes:
-        if labels.dtype.kind == "f":
-            check_finite(labels, name)
         check_classification_targets(labels)
     else:
-        if labels.dtype.kind in "US":
+        if labels.dtype.kind in "OUS":
             raise ValueError(f"{name} must hold numbers, got text such as {str(labels[0])!r}")
-        labels = check_array(labels, dtype=np.float64, ensure_2d=False, ensure_all_finite=False)
-        check_finite(labels, name)
+        labels = labels.astype(np.float64)
         if max(labels.max(), -labels.min()) > np.sqrt(np.finfo(np.float64).max / (8 * labels.size)):
             raise ValueError(f"the squares of {name} must stay in the range of float64; scale {name}")
-    if weight is None:
-        return rows, labels, np.ones(len(rows))
-    there = weight > 0
-    if name == "y" and not there.any():
-        raise ValueError("sample_weight must be positive on at least one source row, got zeros only")
-    return rows[index_of(there, rows)], labels[there], weight[there]
+    return rows, labels, np.ones(len(rows)) if weight is None else weight
 
 
 def is_text(labels: Array) -> bool:

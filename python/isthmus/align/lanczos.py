@@ -1,4 +1,7 @@
-"""Pure mathematics: leading eigenpairs of a symmetric matrix known by its products alone, block by block."""
+"""Pure mathematics: leading eigenpairs of any symmetric matrix known by its products alone: block Lanczos.
+
+Each call is a problem of its own; `krylov` solves the pencil for one E after another in one space of K.
+"""
 
 from __future__ import annotations
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import warnings
-from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
@@ -12,8 +11,9 @@ from sklearn.exceptions import ConvergenceWarning
 from ..arrays import Array
 from ..kernels import DEFAULT_KERNEL, Energy, Kernel, check_kernel
 from . import box_qp
+from .checks import check_count, check_number
 
-__all__ = ["check_box", "check_positive", "definite", "in_place", "solved"]
+__all__ = ["check_box", "definite", "in_place", "solved"]
 
 
 def solved(
@@ -66,15 +66,8 @@ def definite(kernel: Any) -> Kernel:
     return checked
 
 
-def check_box(bound: Any, eps: Any, tol: Any, max_iter: Any) -> None:
-    check_positive("bound", bound)
-    check_positive("tol", tol)
-    if eps is not None and (not isinstance(eps, Real) or not 0 <= float(eps) < np.inf):
-        raise ValueError(f"eps must be None or a finite number of at least 0, got {eps!r}")
-    if isinstance(max_iter, bool) or not isinstance(max_iter, Integral) or max_iter < 1:
-        raise ValueError(f"max_iter must be an integer of at least 1, got {max_iter!r}")
-
-
-def check_positive(name: str, value: Any) -> None:
-    if not isinstance(value, Real) or not 0 < float(value) < np.inf:
-        raise ValueError(f"{name} must be a finite number above 0, got {value!r}")
+def check_box(model: Any) -> None:
+    """The parameters that the methods have in common."""
+    check_number(model, "bound")
+    check_number(model, "eps", zero=True, words=(None,))
+    check_count(model, "max_iter")

@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import warnings
-from numbers import Real
 from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 from scipy import linalg
-from sklearn.utils.multiclass import type_of_target
 
 from .. import ops
 from ..arrays import Array, dtype_of, empty_like, index_of, like, namespace
 from ..config import config
 from .base import Aligner
+from .checks import check_choice, check_number, check_share
 from .domains import Domains
-from .labelled import class_labels
+from .labelled import are_continuous, read_labels
 from .pencil import centred_blocks, moments, weighted_mean
-from .shrinkage import check_shrinkage, shrunk_covariance
+from .shrinkage import RULES, shrunk_covariance
 
 __all__ = ["CORAL", "LinearOT", "MeanDiscrepancy"]
 
@@ -47,10 +46,8 @@ class _GaussianMap(Aligner):
         raise NotImplementedError
 
     def _learn(self, domains: Domains, source_weight: Array | None, target_weight: Array | None) -> None:
-        given: Any = getattr(self, self._ridge_name)
-        if not isinstance(given, Real) or not 0 <= float(given) < np.inf:
-            raise ValueError(f"{self._ridge_name} must be a number >= 0, got {given!r}")
-        check_shrinkage(self.shrinkage)
+        check_number(self, self._ridge_name, zero=True)
+        check_share(self, "shrinkage", words=(*RULES, None))
         assert domains.X_target is not None
         parts = _sources(domains, source_weight, self.domains_[self.domains_ >= 0].tolist())
         parts.append((domains.X_target, target_weight))
@@ -62,7 +59,7 @@ class _GaussianMap(Aligner):
         # numpy's eigh: scipy has BLAS threads of its own, whose spinning slows down the next product.
         pairs = [Eigenpairs(*np.linalg.eigh(covariance)) for covariance, _ in shrunk]
         eps = np.finfo(np.result_type(*(dtype_of(rows) for rows, _ in parts))).eps
-        ridge = float(given)
+        ridge = float(getattr(self, self._ridge_name))
         if any(values[0] <= len(values) * eps * values[-1] for values, _ in pairs):
             variance = float(np.mean([values.mean() for values, _ in pairs]))
             if ridge == 0:
@@ -218,8 +215,7 @@ class MeanDiscrepancy(Aligner):
         self.keep = keep
 
     def _learn(self, domains: Domains, source_weight: Array | None, target_weight: Array | None) -> None:
-        if self.keep not in ("rest", "directions"):
-            raise ValueError(f"keep must be 'rest' or 'directions', got {self.keep!r}")
+        check_choice(self, "keep", ("rest", "directions"))
         means = _means(domains, source_weight, target_weight)
         gaps = means[0] - means[1]
         _, lengths, directions = linalg.svd(gaps, full_matrices=False)
@@ -267,12 +263,12 @@ def _means(domains: Domains, source_weight: Array | None, target_weight: Array |
     assert domains.y_target is not None
     if y_source is None:
         raise ValueError("target labels need the labels y of the source beside them, got y=None")
-    y_source = class_labels(y_source, "y")
-    y_target = class_labels(domains.y_target[labelled], "y_target")
-    if type_of_target(y_source).startswith("continuous"):
-        return whole
+    y_target = read_labels(domains.y_target[labelled], "y_target")
     known = w_source > 0
-    source = _class_means(X_source[index_of(known, X_source)], y_source[known], w_source[known])
+    y_source = read_labels(y_source[known], "y")
+    if are_continuous(y_source):
+        return whole
+    source = _class_means(X_source[index_of(known, X_source)], y_source, w_source[known])
     target = _class_means(X_target[index_of(labelled, X_target)], y_target, w_target[labelled])
     shared = [label for label in target if label in source]
     if not shared:

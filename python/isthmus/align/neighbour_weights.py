@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from numbers import Real
-from typing import Any
-
 import numpy as np
 from sklearn.neighbors import NearestNeighbors
 
 from ..arrays import Array
 from .base import Reweighter
+from .checks import check_number
 from .domains import Domains, positive
 
 __all__ = ["NearestNeighbourWeights"]
@@ -38,9 +36,7 @@ class NearestNeighbourWeights(Reweighter):
         self.smoothing = smoothing
 
     def _weigh(self, domains: Domains, source_weight: Array | None, target_weight: Array | None) -> Array:
-        smoothing: Any = self.smoothing
-        if not isinstance(smoothing, Real) or not 0 <= float(smoothing) < np.inf:
-            raise ValueError(f"smoothing must be a finite number of at least 0, got {smoothing!r}")
+        check_number(self, "smoothing", zero=True)
         assert domains.X_target is not None
         source, w_source = positive(domains.X_source, source_weight)
         target, w_target = positive(domains.X_target, target_weight)
@@ -51,7 +47,7 @@ class NearestNeighbourWeights(Reweighter):
         nearest = search.kneighbors(target, return_distance=False)[:, 0]
         cell = np.bincount(nearest, w_target, minlength=len(distinct))
         copies = np.bincount(place, w_source)
-        found = (cell / copies + float(smoothing))[place]
+        found = (cell / copies + float(self.smoothing))[place]
         found *= w_source.sum() / float(w_source @ found)
         if source_weight is None:
             return np.asarray(found)

@@ -15,6 +15,7 @@ from ..arrays import Array
 from ..rows import check_rows
 from .base import Reweighter
 from .domains import fit_arguments, kind_or_numbers, plain_labels, read_domains
+from .labelled import need_labels
 
 __all__ = ["TransferPipeline", "make_transfer_pipeline"]
 
@@ -84,8 +85,7 @@ class TransferPipeline(BaseEstimator):  # type: ignore[misc]
         forms = {"sample_domain": sample_domain, "target_labelled": target_labelled}
         given = read_domains(self, X, y, X_target, y_target, sample_weight=sample_weight, **forms)
         domains = given.domains
-        if domains.y_source is None:
-            raise ValueError("TransferPipeline requires y to be passed, but the target y is None")
+        need_labels(domains.y_source, "TransferPipeline")
         weight, target_weight = given.weights
         self.align_ = None
         if self.align is not None:

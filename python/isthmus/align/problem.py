@@ -6,67 +6,28 @@ basis. `solve` may then be called with one E after another.
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
-from scipy import linalg
 
 from .. import ops
 from ..arrays import (
     Array,
-    Home,
-    as_dtype,
     beside,
-    dtype_of,
     generator,
-    home,
-    index_of,
     like,
     to_numpy,
     widened,
 )
 from ..kernels import Kernel, Linear
-from . import pencil
-from .kernel_rows import StoredKernel, StreamedKernel
+from . import kernel_rows, pencil
+from .embedding import Projection, Rows, draw_landmarks, row_space
 from .krylov import KrylovSpace
 from .pencil import Solution
 
-__all__ = ["Problem", "Projection", "Rows", "pose"]
+__all__ = ["Problem", "pose"]
 
-DENSE_ROWS = 600  # up to here an n x n eigenproblem is as quick as any other way
-DENSE_MANY = 4000  # and up to here where many components are wanted
-STORED_BYTES = 256 << 20  # up to here K is kept
 BLOCKS = (64, 160)  # least and most columns of a product with K
-
-
-class Rows:
-    """The rows of both domains, source first, and their weights (positive) with the square roots `root`.
-
-    The rows may be on a device, `where`; weights are on the host.
-    """
-
-    def __init__(self, samples: tuple[Array, Array], weights: tuple[Array, Array]) -> None:
-        self.samples, self.weights = samples, weights
-        self.n = len(samples[0]) + len(samples[1])
-        self.dtype = np.result_type(*(dtype_of(part) for part in samples))
-        self.root = np.sqrt(np.concatenate(weights))
-        self.where = home(samples[0]) or Home("numpy", "cpu")
-        if not self.where.on_host:  # where types do not mix
-            source, target = (as_dtype(part, self.dtype, self.where) for part in samples)
-            self.samples = source, target
-
-    def stacked(self, dtype: Any) -> Any:
-        if self.where.on_host:
-            return np.concatenate(self.samples, dtype=dtype)
-        return as_dtype(self.where.xp.concatenate(self.samples), np.dtype(dtype), self.where)
-
-
-class Projection(NamedTuple):
-    """What embeds any row: x `matrix` (d, k), or k(x, `known`) `components` where `matrix` is None."""
-
-    components: Array
-    matrix: Array | None
-    known: Array | None
 
 
 class Problem:
@@ -126,9 +87,7 @@ def pose(
         return LandmarkDual(rows, kernel, reg, n_landmarks, random_state)
     if isinstance(kernel, Linear) and eigen_solver == "auto":
         return LinearDual(rows, reg)
-    n = rows.n
-    small = n <= DENSE_ROWS or (n <= DENSE_MANY and 8 * n_components > n)
-    if eigen_solver == "dense" or (eigen_solver == "auto" and small):
+    if kernel_rows.solve_whole(rows.n, n_components, eigen_solver):
         return StoredDual(rows, kernel, reg)
     return KrylovDual(rows, kernel, reg, tol, max_passes, n_components, random_state)
 
@@ -186,12 +145,9 @@ class LinearDual(Problem):
     def __init__(self, rows: Rows, reg: float) -> None:
         super().__init__(rows, reg)
         self.limit = min(rows.n - 1, rows.samples[0].shape[1])
-        stacked = rows.stacked(np.float64)
-        self._rows = beside(rows.root[:, None], stacked) * stacked
-        w, singular = _thin_svd(self._rows, rows.where)
-        # Directions below the rounding of the largest are noise; the dual has the square of these numbers.
-        rank = int(np.sum(singular > singular[0] * np.finfo(float).eps * max(self._rows.shape)))
-        self._w, self._scale = w[:, :rank], singular[:rank] ** 2
+        self._rows = rows.weighted()
+        self._w, singular, _ = row_space(self._rows)
+        self._scale = singular**2
         spread = pencil.centred(self._w, rows.root) * beside(self._scale, self._w)
         self._scatter = to_numpy(spread.T @ spread)
 
@@ -222,16 +178,6 @@ class LinearDual(Problem):
     def projection(self, solution: Solution) -> Projection:
         components = self.rows.root[:, None] * to_numpy(solution.vectors)
         return Projection(components, to_numpy(self._rows.T @ solution.vectors), None)
-
-
-def _thin_svd(rows: Any, where: Home) -> tuple[Any, Array]:
-    """W (n, r) and the singular values (r,) of `rows` (n, d) = W diag(.) V'; on a device from its R alone."""
-    if where.on_host:
-        w, singular, _ = linalg.svd(rows, full_matrices=False)
-        return w, singular
-    q, r = where.xp.linalg.qr(rows)
-    u, singular, _ = linalg.svd(to_numpy(r), full_matrices=False)
-    return q @ beside(u, q), singular
 
 
 class StoredDual(Problem):
@@ -275,9 +221,8 @@ class KrylovDual(Problem):
         self.gate = 1e-8 if rows.dtype == np.float64 else 1e-3
         self._tol, self._max_passes = self.gate if tol is None else tol, max_passes
         self._known = rows.stacked(rows.dtype)
-        stored = rows.n**2 * rows.dtype.itemsize <= STORED_BYTES
         self._space = KrylovSpace(
-            (StoredKernel if stored else StreamedKernel)(self._known, kernel, rows.root),
+            kernel_rows.kernel_of(self._known, kernel, rows.root),
             rows.root,
             generator(random_state),
             block=min(BLOCKS[1], max(BLOCKS[0], -(-2 * n_components // 16) * 16)),
@@ -305,17 +250,9 @@ class LandmarkDual(Problem):
         super().__init__(rows, reg)
         self.limit = min(rows.n - 1, n_landmarks)
         self._kernel, self._all = kernel, rows.stacked(rows.dtype)
-        rng = generator(random_state)
-        # Drawn from the rows in the order of one random direction: the order they come in changes nothing.
-        order = np.argsort(self._along(rng.standard_normal(self._all.shape[1])))
-        drawn = order[rng.choice(rows.n, n_landmarks, replace=False)]
-        self._landmarks = self._all[index_of(drawn, self._all)]
+        self._landmarks, self._root = draw_landmarks(self._all, kernel, n_landmarks, random_state)
         wide = widened(self._landmarks)
-        values, vectors = np.linalg.eigh(to_numpy(ops.kernel_matrix(wide, kernel=kernel)))
-        # Below this the kernel of the landmarks is noise; the pencil has the square of these numbers.
-        sure = values > 1e-10 * values[-1]
-        self._root = (vectors[:, sure] / np.sqrt(values[sure])) @ vectors[:, sure].T
-        gram, total, turn = np.zeros(self._root.shape), np.zeros(len(values)), beside(self._root, wide)
+        gram, total, turn = np.zeros(self._root.shape), np.zeros(len(wide)), beside(self._root, wide)
         for block in pencil.row_blocks(rows.n, 8 * n_landmarks, not rows.where.on_host):
             image = ops.kernel_matrix(widened(self._all[block]), wide, kernel=kernel)
             features = beside(rows.root[block, None], image) * (image @ turn)
@@ -348,14 +285,6 @@ class LandmarkDual(Problem):
 
     def projection(self, solution: Solution) -> Projection:
         return Projection(self._weights(solution), None, to_numpy(self._landmarks))
-
-    def _along(self, direction: Array) -> Array:
-        """The rows times `direction` (d,), (n,) float64 wherever the rows are: so all draw the same ones."""
-        if self.rows.where.on_host:
-            return np.asarray(self._all @ direction)
-        blocks = pencil.row_blocks(self.rows.n, 8 * self._all.shape[1], True)
-        parts = (widened(self._all[block]) for block in blocks)
-        return np.concatenate([to_numpy(part @ beside(direction, part)) for part in parts])
 
     def _weights(self, solution: Solution) -> Array:
         """What k(x, L) is multiplied by: K(L, L)^-1/2 G^1/2 b."""

@@ -12,6 +12,7 @@ from ..arrays import Array, dtype_of, index_of, like, to_numpy, widened
 from ..kernels import Kernel
 from . import box_qp
 from .base import Reweighter
+from .checks import check_number
 from .domains import Domains, positive
 from .mean_matching import check_box, definite, in_place, solved
 
@@ -70,7 +71,8 @@ class KMM(Reweighter):
         self.max_iter = max_iter
 
     def _weigh(self, domains: Domains, source_weight: Array | None, target_weight: Array | None) -> Array:
-        check_box(self.bound, self.eps, self.tol, self.max_iter)
+        check_box(self)
+        check_number(self, "tol")
         assert domains.X_target is not None
         source, w_source = positive(domains.X_source, source_weight)
         target, w_target = positive(domains.X_target, target_weight)

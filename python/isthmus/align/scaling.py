@@ -6,6 +6,7 @@ import numpy as np
 
 from ..arrays import Array, empty_like, index_of, like, to_numpy
 from .base import Aligner
+from .checks import check_flag
 from .domains import Domains, positive
 from .pencil import centred_blocks, weighted_sum
 
@@ -40,8 +41,7 @@ class StandardScaling(Aligner):
     def _learn(self, domains: Domains, source_weight: Array | None, target_weight: Array | None) -> None:
         assert domains.X_target is not None
         for name in ("with_mean", "with_std"):
-            if not isinstance(getattr(self, name), bool | np.bool_):
-                raise ValueError(f"{name} must be True or False, got {getattr(self, name)!r}")
+            check_flag(self, name)
         means, scales = [], []
         for number in self.domains_.tolist():
             if number < 0:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -10,19 +9,9 @@ import numpy as np
 from ..arrays import Array, like, to_numpy
 from .pencil import Moments, centred_blocks
 
-__all__ = ["check_shrinkage", "shrunk_covariance"]
+__all__ = ["RULES", "shrunk_covariance"]
 
 RULES = ("ledoit_wolf", "oas")
-
-
-def check_shrinkage(shrinkage: Any) -> None:
-    """ValueError unless `shrinkage` is None, the name of a rule, or a number in [0, 1]."""
-    if shrinkage is None or (isinstance(shrinkage, str) and shrinkage in RULES):
-        return
-    if isinstance(shrinkage, bool) or not isinstance(shrinkage, Real) or not 0 <= float(shrinkage) <= 1:
-        raise ValueError(
-            f"shrinkage must be None, 'ledoit_wolf', 'oas' or a number in [0, 1], got {shrinkage!r}"
-        )
 
 
 def shrunk_covariance(

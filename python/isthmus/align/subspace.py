@@ -3,29 +3,21 @@
 from __future__ import annotations
 
 import warnings
-from numbers import Integral
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
-from ..arrays import Array, like, to_numpy
+from ..arrays import Array, like
 from .base import Aligner
+from .checks import check_count, check_flag
 from .domains import Domains, positive
 from .geodesic import flow_root, geodesic, principal_angles
-from .pencil import moments, pooled_scatter, weighted_mean
+from .principal import pooled_directions, principal, signed
 
 __all__ = ["GFK", "SubspaceAlignment"]
 
 DEFAULT_COMPONENTS = 20
 DISAGREEMENT = 0.99  # from here on a direction of one domain counts as missing in the other
-
-
-class Principal(NamedTuple):
-    """Mean (d,), principal directions (d, k), largest variance first, and how many there are."""
-
-    mean: Array
-    basis: Array
-    rank: int
 
 
 class _SubspaceMethod(Aligner):
@@ -54,13 +46,13 @@ class _SubspaceMethod(Aligner):
         most = max(1, self._most(d))
         if self.n_components != "auto":
             most = min(most, int(self.n_components or DEFAULT_COMPONENTS))
-        source, target = (_principal(*sample, most) for sample in samples)
+        source, target = (principal(*sample, most) for sample in samples)
         rank = min(source.rank, target.rank)
         if rank == 0:
             raise ValueError(f"{type(self).__name__} needs rows that vary in both domains, got constant rows")
         count = min(most, rank)
         if self.n_components == "auto":
-            count = _agreeing(source.basis, target.basis, _pooled_basis(samples, count), count)
+            count = _agreeing(source.basis, target.basis, pooled_directions(samples, count), count)
         elif self.n_components is not None and count < self.n_components:
             warnings.warn(
                 f"{type(self).__name__} takes {count} components, not {self.n_components}: the domains "
@@ -75,13 +67,8 @@ class _SubspaceMethod(Aligner):
         self._align(*bases)
 
     def _check_parameters(self) -> None:
-        if not isinstance(self.with_mean, bool | np.bool_):
-            raise ValueError(f"with_mean must be True or False, got {self.with_mean!r}")
-        value = self.n_components
-        if value is None or (isinstance(value, str) and value == "auto"):
-            return
-        if isinstance(value, bool) or not isinstance(value, Integral) or value < 1:
-            raise ValueError(f"n_components must be an integer of at least 1, 'auto' or None, got {value!r}")
+        check_flag(self, "with_mean")
+        check_count(self, "n_components", words=("auto", None))
 
     def _keeps_columns(self) -> bool:
         return not self.has_target_
@@ -157,59 +144,13 @@ class GFK(_SubspaceMethod):
         return (d - 1) // 2
 
     def _align(self, source: Array, target: Array) -> None:
-        self.projection_: Array = _signed(flow_root(geodesic(source, target)))
+        self.projection_: Array = signed(flow_root(geodesic(source, target)))
         self._n_features_out = self.projection_.shape[1]
 
     def _map(self, rows: Array, domain: Any) -> Array:
         return self._projected(
             rows, self.projection_, self.mean_source_ if domain == "source" else self.mean_target_
         )
-
-
-def _principal(rows: Array, weight: Array | None, most: int) -> Principal:
-    """Up to `most` principal directions of `rows` (n, d), positive `weight` (n,) or None, in float64."""
-    n, d = rows.shape
-    if n >= d:
-        found = moments(rows, weight)
-        return Principal(found.mean, *_leading(found.scatter, most))
-    rows = to_numpy(rows)
-    weight = np.ones(n) if weight is None else weight
-    mean = weighted_mean(rows, weight)
-    centred = rows - mean
-    # What rounding left of a large mean.
-    rest = weight @ centred / weight.sum()
-    centred = (centred - rest) * np.sqrt(weight)[:, None]
-    values, vectors = np.linalg.eigh(centred @ centred.T)
-    # Squares: below this share a direction is made of rounding.
-    rank = int(np.sum(values > d * np.finfo(float).eps * max(values[-1], 0.0)))
-    kept = min(most, rank)
-    basis = centred.T @ (vectors[:, ::-1][:, :kept] / np.sqrt(values[::-1][:kept]))
-    # Directions of small variance are orthogonal to the large ones only up to the rounding of these.
-    return Principal(mean + rest, _signed(np.linalg.qr(basis)[0]), rank)
-
-
-def _pooled_basis(samples: list[tuple[Array, Array | None]], most: int) -> Array:
-    """Principal directions of the rows of both domains together."""
-    n, d = sum(len(rows) for rows, _ in samples), samples[0][0].shape[1]
-    if n < d:
-        weights = [np.ones(len(rows)) if weight is None else weight for rows, weight in samples]
-        return _principal(
-            np.concatenate([to_numpy(rows) for rows, _ in samples]), np.concatenate(weights), most
-        ).basis
-    return _leading(pooled_scatter(*(moments(*sample) for sample in samples)), most)[0]
-
-
-def _leading(scatter: Array, most: int) -> tuple[Array, int]:
-    """Up to `most` leading eigenvectors of a scatter (d, d), and its rank."""
-    values, vectors = np.linalg.eigh(scatter)
-    rank = int(np.sum(values > len(values) * np.finfo(float).eps * max(values[-1], 0.0)))
-    return _signed(vectors[:, ::-1][:, : min(most, rank)]), rank
-
-
-def _signed(basis: Array) -> Array:
-    """Each column with its entry of largest modulus positive."""
-    top = basis[np.argmax(np.abs(basis), axis=0), np.arange(basis.shape[1])]
-    return np.asarray(basis * np.where(top < 0, -1.0, 1.0))
 
 
 def _agreeing(source: Array, target: Array, pooled: Array, most: int) -> int:

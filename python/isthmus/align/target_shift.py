@@ -7,12 +7,14 @@ import warnings
 import numpy as np
 
 from .. import bandwidth, ops
-from ..arrays import Array, check_finite
+from ..arrays import Array
 from ..kernels import RBF, Kernel
 from . import box_qp
 from .base import Reweighter
-from .domains import Domains, plain_labels, positive
-from .mean_matching import check_box, check_positive, definite, in_place, solved
+from .checks import check_number
+from .domains import Domains, positive
+from .labelled import are_continuous, need_labels, read_labels
+from .mean_matching import check_box, definite, in_place, solved
 
 __all__ = ["TargetShiftWeights"]
 
@@ -76,15 +78,17 @@ class TargetShiftWeights(Reweighter):
         self.max_iter = max_iter
 
     def _weigh(self, domains: Domains, source_weight: Array | None, target_weight: Array | None) -> Array:
-        check_box(self.bound, self.eps, 1e-9, self.max_iter)
+        check_box(self)
         if self.regression is not None and not isinstance(self.regression, bool):
             raise ValueError(f"regression must be True, False or None, got {self.regression!r}")
         for name in ("label_bandwidth", "label_reg"):
-            check_positive(name, getattr(self, name))
+            check_number(self, name)
         assert domains.X_target is not None
         source, w_source = positive(domains.X_source, source_weight)
         target, w_target = positive(domains.X_target, target_weight)
-        labels = self._labels(domains.y_source, source_weight)
+        need_labels(domains.y_source, type(self).__name__)
+        assert domains.y_source is not None
+        labels = read_labels(positive(domains.y_source, source_weight)[0], "y")
         self.kernel_ = bandwidth.resolve(definite(self.kernel), source, target)
         for name in ("classes_", "class_weights_", "condition_", "label_grid_", "label_weights_"):
             self.__dict__.pop(name, None)  # of labels of the other kind, fitted before
@@ -94,7 +98,7 @@ class TargetShiftWeights(Reweighter):
         limits = (float(self.bound), max(0.0, total * (1 - eps)), total * (1 + eps))
         numbers = self.regression
         if numbers is None:
-            numbers = labels.dtype.kind == "f" and bool((labels != np.rint(labels)).any())
+            numbers = are_continuous(labels)
         elif numbers and labels.dtype.kind not in "biuf":
             raise ValueError(f"y must hold numbers with regression=True, got {labels[0]!r}")
         of = self._of_numbers if numbers else self._of_classes
@@ -183,20 +187,6 @@ class TargetShiftWeights(Reweighter):
     def _learn_alone(self, domains: Domains, source_weight: Array | None) -> None:
         super()._learn_alone(domains, source_weight)
         self.n_iter_ = 1  # as of any estimator with max_iter
-
-    def _labels(self, y: Array | None, weight: Array | None) -> Array:
-        if y is None:
-            raise ValueError("TargetShiftWeights requires y, the labels of the source, got None")
-        labels = plain_labels(y if weight is None else y[weight > 0])
-        if labels.ndim > 1 and labels.size != len(labels):
-            raise ValueError(f"y must hold one label a row, got shape {y.shape}")
-        labels = labels.reshape(-1)
-        if labels.dtype.kind == "f":
-            check_finite(labels, "y")
-        if labels.dtype == object:
-            kinds = sorted({type(label).__name__ for label in labels.tolist()})
-            raise ValueError(f"y must hold labels of one type, got {' and '.join(kinds)}")
-        return labels
 
 
 def _smoothed(y: Array, weight: Array, marks: Array, width: float, reg: float) -> tuple[Array, Array]:

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import warnings
-from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.metrics import pairwise_distances_argmin
-from sklearn.utils.multiclass import type_of_target
 
 from ..arrays import Array
 from .base import Aligner
+from .checks import check_choice, check_count, check_number
+from .classes import number_classes
 from .domains import Domains, positive
-from .labelled import class_labels
+from .labelled import are_continuous, read_labels
 
 __all__ = ["OptimalTransport"]
 
@@ -108,33 +108,15 @@ class OptimalTransport(Aligner):
     ) -> tuple[Array, Array]:
         """Numbers of the classes of the rows of positive weight; 0 everywhere if unused, -1 if not known."""
         assert domains.X_target is not None
-        grouped = self.method.startswith("sinkhorn_")
-        chosen = domains.target_labelled.copy()
-        y_source = domains.y_source
+        grouped, y_source = self.method.startswith("sinkhorn_"), domains.y_source
         if grouped and y_source is None:
             raise ValueError(f"method={self.method!r} needs the classes y of the source, got y=None")
-        if y_source is not None and (grouped or chosen.any()):
-            y_source = class_labels(y_source, "y")
-        if y_source is not None and type_of_target(y_source).startswith("continuous"):
-            if grouped:
-                raise ValueError(f"method={self.method!r} needs classes y, got continuous values")
-            y_source = None
-        numbers_s = np.zeros(len(domains.X_source), np.int64)
-        numbers_t = np.zeros(len(domains.X_target), np.int64)
-        if y_source is not None and (grouped or chosen.any()):
-            classes, numbers_s = np.unique(y_source, return_inverse=True)
-            numbers_t -= 1
-            if chosen.any():
-                assert domains.y_target is not None
-                known = {label: i for i, label in enumerate(classes.tolist())}
-                labels = class_labels(domains.y_target[chosen], "y_target").tolist()
-                # A class that the source lacks is a number of its own.
-                numbers_t[chosen] = [known.setdefault(label, len(known)) for label in labels]
-        if source_weight is not None:
-            numbers_s = numbers_s[source_weight > 0]
-        if target_weight is not None:
-            numbers_t = numbers_t[target_weight > 0]
-        return numbers_s, numbers_t
+        used = grouped or bool(domains.target_labelled.any())
+        if y_source is None or not used or (not grouped and are_continuous(read_labels(y_source, "y"))):
+            parts = positive(domains.X_source, source_weight), positive(domains.X_target, target_weight)
+            return np.zeros(len(parts[0][1]), np.int64), np.zeros(len(parts[1][1]), np.int64)
+        known = number_classes(domains, source_weight, target_weight, "OptimalTransport", least=1)
+        return known.source, known.target
 
     def _coupling(
         self, source: Array, mass_s: Array, labels_s: Array, target: Array, mass_t: Array, labels_t: Array
@@ -170,18 +152,12 @@ class OptimalTransport(Aligner):
         return np.asarray(coupling)
 
     def _check_parameters(self) -> None:
-        for name, choices in (("method", METHODS), ("norm", NORMS)):
-            value = getattr(self, name)
-            if not isinstance(value, str | None) or value not in choices:
-                raise ValueError(f"{name} must be one of {', '.join(map(repr, choices))}, got {value!r}")
-        for name, least in (("reg", "above"), ("tol", "above"), ("reg_group", "at least")):
-            value = getattr(self, name)
-            real = isinstance(value, Real) and not isinstance(value, bool)
-            if not real or not 0 <= float(value) < np.inf or (value == 0 and least == "above"):
-                raise ValueError(f"{name} must be a finite number {least} 0, got {value!r}")
-        most: Any = self.max_steps
-        if isinstance(most, bool) or not isinstance(most, Integral) or most < 1:
-            raise ValueError(f"max_steps must be an integer of at least 1, got {most!r}")
+        check_choice(self, "method", METHODS)
+        check_choice(self, "norm", NORMS)
+        check_number(self, "reg")
+        check_number(self, "tol")
+        check_number(self, "reg_group", zero=True)
+        check_count(self, "max_steps")
         metric: Any = self.metric
         if not isinstance(metric, str):
             raise ValueError(f"metric must be the name of a metric, got {metric!r}")

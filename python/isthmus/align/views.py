@@ -13,11 +13,10 @@ import numpy as np
 
 from .. import ops
 from ..arrays import Array
-from ..features import NystroemFeatures
 from ..kernels import Kernel, Linear
-from .problem import Projection, Rows
+from .embedding import Projection, Rows, draw_landmarks, row_space
 
-__all__ = ["DENSE_ROWS", "LANDMARKS", "View", "embed", "look"]
+__all__ = ["DENSE_ROWS", "LANDMARKS", "View", "look"]
 
 DENSE_ROWS = 2000  # up to here a kernel matrix is stored and solved whole
 LANDMARKS = 1000  # of the Nystroem features beyond
@@ -72,15 +71,13 @@ def look(
     Cost: O(n d min(n, d)); stored O(n^2 d) time and O(n^2) memory; Nystroem O(n m (d + m)).
     """
     if kernel is None or isinstance(kernel, Linear):
-        weighted = rows.root[:, None] * rows.stacked(np.float64)
+        weighted = rows.weighted()
         n, d = weighted.shape
         if kernel is None and n >= d:
             return View(rows, weighted, None)
-        w, singular, directions = np.linalg.svd(weighted, full_matrices=False)
-        rank = max(1, int(np.sum(singular > singular[0] * np.finfo(float).eps * max(n, d))))
-        w, singular = w[:, :rank], singular[:rank]
+        w, singular, directions = row_space(weighted)
         if kernel is None:
-            return View(rows, w * singular, directions[:rank].T)
+            return View(rows, w * singular, directions.T)
         return View(rows, w * singular**2, w, dual=True)
     if n_landmarks is None and rows.n <= stored_rows:
         matrix = np.asarray(ops.kernel_matrix(rows.stacked(np.float64), kernel=kernel))
@@ -88,19 +85,7 @@ def look(
             rows, rows.root[:, None] * matrix * rows.root, None, dual=True, known=rows.stacked(rows.dtype)
         )
     stacked = rows.stacked(rows.dtype)
-    features = NystroemFeatures(
-        min(n_landmarks or LANDMARKS, rows.n), kernel=kernel, random_state=random_state
-    ).fit(stacked)
-    seen = rows.root[:, None] * np.asarray(features.transform(stacked), dtype=np.float64)
-    return View(rows, seen, features.normalization_, known=features.landmarks_)
-
-
-def embed(rows: Array, kernel: Kernel | None, projection: Projection) -> Array:
-    """Rows (m, d) embedded (m, k), in their own float type."""
-    if projection.matrix is not None:
-        return np.asarray(rows @ projection.matrix.astype(rows.dtype))
-    assert kernel is not None and projection.known is not None
-    known, weights = (
-        part.astype(rows.dtype, copy=False) for part in (projection.known, projection.components)
-    )
-    return np.asarray(ops.kernel_matmul(rows, known, weights, kernel=kernel))
+    known, inverse = draw_landmarks(stacked, kernel, n_landmarks or LANDMARKS, random_state)
+    image = ops.kernel_matmul(stacked, known, inverse.astype(rows.dtype), kernel=kernel)
+    seen = rows.root[:, None] * np.asarray(image, dtype=np.float64)
+    return View(rows, seen, inverse, known=known)

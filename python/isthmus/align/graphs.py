@@ -1,4 +1,4 @@
-"""Pure mathematics: the Laplacian of the graph of nearest neighbours with heat-kernel weights."""
+"""Pure mathematics of graphs of rows: nearest neighbours by the heat kernel, nearest directions by cosine."""
 
 from __future__ import annotations
 
@@ -11,8 +11,9 @@ from sklearn.neighbors import NearestNeighbors
 from .. import ops
 from ..arrays import Array
 from ..kernels import Energy
+from .neighbours import blocks
 
-__all__ = ["heat_laplacian", "mean_distance"]
+__all__ = ["direction_graph", "heat_laplacian", "mean_distance", "normalized_laplacian"]
 
 
 def mean_distance(rows: Array, weight: Array) -> float:
@@ -40,6 +41,50 @@ def heat_laplacian(rows: Array, weight: Array, n_neighbors: int, width: float) -
     graph = sparse.diags_array(mass) @ one_way.maximum(one_way.T) @ sparse.diags_array(mass)
     degree = np.asarray(graph.sum(axis=1)).ravel()
     return sparse.csr_array(sparse.diags_array(degree) - graph), first
+
+
+def direction_graph(rows: Array, count: int, weight: Array) -> sparse.csr_array:
+    """Symmetric weights (n, n) of a graph: each row to its `count` nearest directions and itself.
+
+    A weight is the cosine; an edge is there where either end has it. `rows` have unit length or are zero, and
+    each stands for `weight` (n,) equal ones, at least for one. Of equal rows that are too many to be among
+    the `count` nearest each gets its share of an edge; the diagonal is the mean over the pairs of a row's
+    equals.
+    Cost: O(n^2 d) time, O(BLOCK + n count) memory.
+    """
+    n = len(rows)
+    times = np.maximum(weight, 1.0)
+    size = min(count + 1, n)
+    ends, values = np.empty((n, size), dtype=np.intp), np.empty((n, size))
+    for block in blocks(n, n):
+        near = rows[block] @ rows.T
+        own = np.arange(block.start, block.stop)
+        near[own - block.start, own] = np.inf  # itself and its equals, first
+        chosen = np.argpartition(-near, size - 1, axis=1)[:, :size]
+        cosine = np.take_along_axis(near, chosen, axis=1)
+        order = np.argsort(-cosine, axis=1, kind="stable")
+        ends[block] = np.take_along_axis(chosen, order, axis=1)
+        values[block] = np.take_along_axis(cosine, order, axis=1)
+    copies = times[ends]
+    copies[:, 0] -= 1
+    before = np.cumsum(copies, axis=1) - copies
+    share = np.clip(count - before, 0, copies) / times[ends]
+    share[:, 0] += 1 / times
+    values[:, 0] = np.einsum("ij,ij->i", rows, rows)
+    start = np.repeat(np.arange(n), size)
+    half = sparse.csr_array(((values * share).ravel(), (start, ends.ravel())), shape=(n, n))
+    return sparse.csr_array(half.maximum(half.T))
+
+
+def normalized_laplacian(graph: sparse.csr_array, weight: Array) -> sparse.csr_array:
+    """I - D^-1/2 W D^-1/2 for rows that count `weight` (n,) times, on functions times sqrt(weight).
+
+    Rows of degree 0 are left alone: their diagonal is 1.
+    """
+    degree = graph @ weight
+    scale = np.sqrt(weight / np.where(degree > 0, degree, 1.0))
+    scaled = graph.multiply(scale[:, None]).multiply(scale[None, :])
+    return sparse.csr_array(sparse.eye_array(len(weight)) - scaled)
 
 
 def _neighbours(rows: Array, mass: Array, n_neighbors: int) -> tuple[Array, Array]:
