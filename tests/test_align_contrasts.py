@@ -2,8 +2,8 @@
 
 import numpy as np
 import pytest
-from isthmus.align.contrasts import domain_distance, estimate_balance, joint_contrasts
-from isthmus.align.pencil import contrast_norm
+from isthmus.align.mathematics.contrasts import domain_distance, estimate_balance, joint_contrasts
+from isthmus.align.mathematics.pencil import contrast_norm
 from sklearn.svm import LinearSVC
 
 VARIANTS = [

@@ -4,7 +4,7 @@ import isthmus as im
 import numpy as np
 import pytest
 from conftest import oracle_matrix
-from isthmus.align import ratio
+from isthmus.align.mathematics import ratio
 from scipy.optimize import minimize
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.exceptions import ConvergenceWarning

@@ -227,7 +227,7 @@ def test_mida_without_labels_leaves_little_of_the_gap_of_the_means():
 
 @pytest.mark.parametrize("kernel", KERNELS[1:], ids=KERNEL_IDS[1:])
 def test_mida_solvers_agree(kernel, monkeypatch):
-    from isthmus.align import kernel_rows
+    from isthmus.align.mathematics import kernel_rows
 
     X, y, X_target, _ = data(60, 50)
     dense = im.MIDA(4, kernel=kernel, eigen_solver="dense").fit(X, y, X_target)
@@ -242,7 +242,7 @@ def test_mida_solvers_agree(kernel, monkeypatch):
 
 
 def test_float32_rows_of_mida_meet_their_gate_without_a_stored_kernel(monkeypatch):
-    from isthmus.align import kernel_rows
+    from isthmus.align.mathematics import kernel_rows
 
     X, _, X_target, _ = shifted_classes(3.0, 0, n=400)
     monkeypatch.setattr(kernel_rows, "STORED_BYTES", 0)

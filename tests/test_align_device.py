@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 from align_toys import shifted_classes, stacked
 from isthmus import arrays
-from isthmus.align import box_qp, kernel_rows, krylov, pencil, reweight
-from isthmus.align.kernel_rows import StoredKernel, StreamedKernel
+from isthmus.align import reweight
+from isthmus.align.mathematics import box_qp, kernel_rows, krylov, pencil
+from isthmus.align.mathematics.kernel_rows import StoredKernel, StreamedKernel
 from sklearn.base import clone
 from sklearn.linear_model import LogisticRegression
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from isthmus.align.geodesic import flow_root, geodesic, geodesic_point, principal_angles
+from isthmus.align.mathematics.geodesic import flow_root, geodesic, geodesic_point, principal_angles
 
 
 def pair_with_angles(angles, d, seed=0):

@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 from align_toys import shifted_classes
 from conftest import oracle_matrix
-from isthmus.align.contrasts import joint_contrasts
-from isthmus.align.embedding import Rows
-from isthmus.align.problem import pose
+from isthmus.align.mathematics.contrasts import joint_contrasts
+from isthmus.align.mathematics.embedding import Rows
+from isthmus.align.mathematics.problem import pose
 from scipy import linalg
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.linear_model import LogisticRegression

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 from align_toys import shifted_classes
-from isthmus.align import pencil
-from isthmus.align.krylov import KrylovSpace
+from isthmus.align.mathematics import pencil
+from isthmus.align.mathematics.krylov import KrylovSpace
 from scipy import linalg
 
 N = 120  # rows of each domain

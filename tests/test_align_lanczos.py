@@ -2,9 +2,9 @@
 
 import numpy as np
 import pytest
-from isthmus.align.graphs import heat_laplacian, mean_distance
-from isthmus.align.lanczos import leading_pairs
-from isthmus.align.z_form import Metric, rescaled, solve_factored, solve_streamed
+from isthmus.align.mathematics.graphs import heat_laplacian, mean_distance
+from isthmus.align.mathematics.lanczos import leading_pairs
+from isthmus.align.mathematics.z_form import Metric, rescaled, solve_factored, solve_streamed
 from scipy import linalg
 
 

@@ -4,9 +4,10 @@ import isthmus as im
 import numpy as np
 import pytest
 from conftest import oracle_matrix
-from isthmus.align import classify, graphs, neighbours
-from isthmus.align.contrasts import estimate_balance
-from isthmus.align.geodesic import flow_root, geodesic
+from isthmus.align import classify
+from isthmus.align.mathematics import graphs, neighbours
+from isthmus.align.mathematics.contrasts import estimate_balance
+from isthmus.align.mathematics.geodesic import flow_root, geodesic
 from scipy import sparse
 from sklearn.neighbors import KNeighborsClassifier, NearestNeighbors
 from sklearn.preprocessing import normalize

@@ -6,7 +6,7 @@ import isthmus as im
 import numpy as np
 import pytest
 from align_toys import shifted_classes, stacked, two_covariances
-from isthmus.align import pencil
+from isthmus.align.mathematics import pencil
 from scipy import linalg
 from sklearn.base import clone
 from sklearn.covariance import ledoit_wolf_shrinkage, oas

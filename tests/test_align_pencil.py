@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 from align_toys import shifted_classes
-from isthmus.align import pencil, problem
-from isthmus.align.embedding import Rows
+from isthmus.align.mathematics import pencil, problem
+from isthmus.align.mathematics.embedding import Rows
 from scipy import linalg
 
 N = 60  # rows of each domain

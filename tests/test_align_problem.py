@@ -4,8 +4,8 @@ import isthmus as im
 import numpy as np
 import pytest
 from align_toys import shifted_classes
-from isthmus.align import kernel_rows, pencil, problem
-from isthmus.align.embedding import Rows
+from isthmus.align.mathematics import kernel_rows, pencil, problem
+from isthmus.align.mathematics.embedding import Rows
 
 N = 90  # rows of each domain
 RBF = im.RBF(bandwidth=4.0)

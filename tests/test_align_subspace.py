@@ -4,7 +4,7 @@ import isthmus as im
 import numpy as np
 import pytest
 from align_toys import shifted_classes
-from isthmus.align.geodesic import geodesic, geodesic_point
+from isthmus.align.mathematics.geodesic import geodesic, geodesic_point
 from sklearn.base import clone
 
 METHODS = [im.SubspaceAlignment(3), im.GFK(3)]

@@ -125,7 +125,7 @@ def test_dense_and_krylov_solvers_agree(kernel):
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_large_dual_multiplies_by_the_kernel_without_storing_it(dtype, monkeypatch):
-    from isthmus.align import kernel_rows
+    from isthmus.align.mathematics import kernel_rows
 
     X, _, X_target, _ = (part.astype(dtype) for part in shifted_classes(3.0, 0, n=150))
     kernel = im.RBF(bandwidth=3.0)

@@ -153,7 +153,7 @@ def test_tjm_solvers_agree(kernel):
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_large_tjm_multiplies_by_the_kernel_without_storing_it(dtype, monkeypatch):
-    from isthmus.align import kernel_rows
+    from isthmus.align.mathematics import kernel_rows
 
     X, _, X_target, _ = (part.astype(dtype) for part in four_classes(n=120, n_target=100))
     kernel = im.RBF(bandwidth=0.7)

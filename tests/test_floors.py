@@ -21,31 +21,32 @@ FLOORS = [
     *("rows", "features"),
     *("training", "exact", "source_model", "models"),
     *(
-        "align.pencil",
-        "align.shrinkage",
-        "align.geodesic",
-        "align.contrasts",
-        "align.neighbours",
-        "align.graphs",
-        "align.principal",
-        "align.box",
-        "align.box_qp",
-        "align.ratio",
-        "align.krylov",
-        "align.embedding",
-        "align.kernel_rows",
-        "align.problem",
-        "align.lanczos",
-        "align.z_form",
-        "align.views",
+        "align.mathematics",
+        "align.mathematics.pencil",
+        "align.mathematics.shrinkage",
+        "align.mathematics.geodesic",
+        "align.mathematics.contrasts",
+        "align.mathematics.neighbours",
+        "align.mathematics.graphs",
+        "align.mathematics.principal",
+        "align.mathematics.box",
+        "align.mathematics.box_qp",
+        "align.mathematics.ratio",
+        "align.mathematics.krylov",
+        "align.mathematics.embedding",
+        "align.mathematics.kernel_rows",
+        "align.mathematics.problem",
+        "align.mathematics.lanczos",
+        "align.mathematics.z_form",
+        "align.mathematics.views",
         "align.checks",
         "align.domains",
         "align.labelled",
         "align.classes",
         "align.label_columns",
-        "align.instances",
-        "align.two_maps",
-        "align.independence",
+        "align.mathematics.instances",
+        "align.mathematics.two_maps",
+        "align.mathematics.independence",
         "align.base",
         "align.component_base",
         "align.nearest",
@@ -161,6 +162,13 @@ def test_the_families_of_align_do_not_import_each_other():
         if name.removeprefix("align.") in ALIGN_FAMILIES:
             others = {f"align.{family}" for family in ALIGN_FAMILIES} - {name}
             assert not others & {target for target, ours in imported(name, tree) if ours}, name
+
+
+def test_the_mathematics_of_align_knows_no_estimator():
+    for name, tree in modules():
+        if name.startswith("align.mathematics."):
+            others = {target for target, ours in imported(name, tree) if ours and target.startswith("align")}
+            assert all(target.startswith("align.mathematics.") for target in others), name
 
 
 def test_only_their_owners_import_optional_libraries():

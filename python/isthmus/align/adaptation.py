@@ -11,8 +11,8 @@ from ..kernels import Kernel
 from .checks import check_choice, check_count, check_share
 from .classes import number_classes, predicted
 from .component_base import NORMALIZE, PencilAligner
-from .contrasts import MARGINAL, estimate_balance, joint_contrasts
 from .domains import Domains
+from .mathematics.contrasts import MARGINAL, estimate_balance, joint_contrasts
 
 __all__ = ["BDA", "JDA"]
 

@@ -12,7 +12,7 @@ from .base import Aligner, TargetPredictor
 from .checks import check_flag, check_number
 from .domains import Domains, domain_numbers
 from .labelled import Labelled, labelled_rows, need_target
-from .pencil import row_blocks, weighted_mean
+from .mathematics.pencil import row_blocks, weighted_mean
 
 __all__ = ["AugmentedRidge", "FeatureAugmentation"]
 

@@ -11,7 +11,7 @@ from sklearn.utils.validation import has_fit_parameter
 from ..arrays import Array, index_of, namespace, to_numpy
 from .domains import Domains
 from .labelled import labelled_rows, need_labels
-from .neighbours import NearestRow
+from .mathematics.neighbours import NearestRow
 
 __all__ = ["Classes", "number_classes", "predicted"]
 

@@ -18,13 +18,13 @@ from ..kernels import RBF, Energy, Kernel
 from .base import TargetPredictor
 from .checks import check_choice, check_count, check_kernel, check_number, check_share
 from .classes import Classes, number_classes
-from .contrasts import MARGINAL, estimate_balance, joint_contrasts
 from .domains import Domains, positive
-from .geodesic import flow_root, geodesic
-from .graphs import direction_graph, normalized_laplacian
-from .neighbours import NearestRow
-from .pencil import contrast_norm
-from .principal import principal
+from .mathematics.contrasts import MARGINAL, estimate_balance, joint_contrasts
+from .mathematics.geodesic import flow_root, geodesic
+from .mathematics.graphs import direction_graph, normalized_laplacian
+from .mathematics.neighbours import NearestRow
+from .mathematics.pencil import contrast_norm
+from .mathematics.principal import principal
 
 __all__ = ["MEDA"]
 

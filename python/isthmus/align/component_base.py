@@ -12,12 +12,12 @@ from sklearn.preprocessing import normalize as unit_rows
 from .. import bandwidth
 from ..arrays import Array, dtype_of, namespace
 from ..kernels import Kernel, Linear
-from . import pencil
 from .base import Aligner
 from .checks import check_choice, check_count, check_kernel, check_number
 from .domains import Domains, positive
-from .embedding import Projection, Rows
-from .problem import Problem, pose
+from .mathematics import pencil
+from .mathematics.embedding import Projection, Rows
+from .mathematics.problem import Problem, pose
 
 __all__ = ["NORMALIZE", "SCALINGS", "SOLVERS", "ComponentAligner", "PencilAligner"]
 

@@ -15,10 +15,10 @@ from ..arrays import Array, generator
 from ..kernel_base import real
 from ..kernels import RBF, Energy, Kernel, check_kernel
 from ..rows import check_rows
-from . import ratio
 from .base import Reweighter
 from .checks import check_count, check_number
 from .domains import Domains, positive
+from .mathematics import ratio
 
 __all__ = ["KLIEP", "RuLSIF"]
 

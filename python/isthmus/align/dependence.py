@@ -12,14 +12,14 @@ from ..kernels import Kernel, Linear
 from .checks import check_choice, check_count, check_flag, check_kernel, check_number, check_share
 from .component_base import SCALINGS, SOLVERS, ComponentAligner
 from .domains import Domains, positive
-from .embedding import Projection, Rows
-from .graphs import heat_laplacian, mean_distance
-from .independence import Middle, solve_products, solve_seen
-from .kernel_rows import SPARE, KernelProduct, solve_whole
 from .label_columns import LABEL_KERNELS, label_columns
-from .pencil import centred, mean_contrast
-from .views import look
-from .z_form import Metric, rescaled, rounding, solve_factored
+from .mathematics.embedding import Projection, Rows
+from .mathematics.graphs import heat_laplacian, mean_distance
+from .mathematics.independence import Middle, solve_products, solve_seen
+from .mathematics.kernel_rows import SPARE, KernelProduct, solve_whole
+from .mathematics.pencil import centred, mean_contrast
+from .mathematics.views import look
+from .mathematics.z_form import Metric, rescaled, rounding, solve_factored
 
 __all__ = ["MIDA", "SemiSupervisedTCA"]
 

@@ -11,14 +11,14 @@ from ..kernels import Kernel, Linear
 from .checks import check_choice, check_count, check_flag, check_kernel, check_number
 from .classes import number_classes
 from .component_base import NORMALIZE, SCALINGS, SOLVERS, ComponentAligner
-from .contrasts import joint_contrasts
 from .domains import Domains
-from .embedding import Projection
-from .instances import pose_instances
-from .pencil import mean_contrast
-from .two_maps import TwoMaps
-from .views import look
-from .z_form import rescaled, rounding
+from .mathematics.contrasts import joint_contrasts
+from .mathematics.embedding import Projection
+from .mathematics.instances import pose_instances
+from .mathematics.pencil import mean_contrast
+from .mathematics.two_maps import TwoMaps
+from .mathematics.views import look
+from .mathematics.z_form import rescaled, rounding
 
 __all__ = ["JGSA", "TJM"]
 

@@ -6,8 +6,8 @@ import numpy as np
 
 from ..arrays import Array
 from .domains import Domains, positive
-from .embedding import Rows
 from .labelled import are_continuous, labelled_rows, need_labels, read_labels
+from .mathematics.embedding import Rows
 
 __all__ = ["LABEL_KERNELS", "label_columns"]
 

@@ -10,8 +10,8 @@ from sklearn.exceptions import ConvergenceWarning
 
 from ..arrays import Array
 from ..kernels import DEFAULT_KERNEL, Energy, Kernel, check_kernel
-from . import box_qp
 from .checks import check_count, check_number
+from .mathematics import box_qp
 
 __all__ = ["check_box", "definite", "in_place", "solved"]
 

@@ -15,8 +15,8 @@ from .base import Aligner
 from .checks import check_choice, check_number, check_share
 from .domains import Domains
 from .labelled import are_continuous, read_labels
-from .pencil import centred_blocks, moments, weighted_mean
-from .shrinkage import RULES, shrunk_covariance
+from .mathematics.pencil import centred_blocks, moments, weighted_mean
+from .mathematics.shrinkage import RULES, shrunk_covariance
 
 __all__ = ["CORAL", "LinearOT", "MeanDiscrepancy"]
 

@@ -16,7 +16,7 @@ from ..kernels import Energy
 from .base import Aligner, Reweighter, TargetPredictor
 from .domains import Domains, fit_arguments, kind_or_numbers, positive
 from .labelled import Labelled, labelled_rows
-from .pencil import centred_blocks, moments, weighted_mean
+from .mathematics.pencil import centred_blocks, moments, weighted_mean
 
 __all__ = ["EasyTL"]
 

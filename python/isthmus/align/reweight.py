@@ -10,10 +10,10 @@ import numpy as np
 from .. import bandwidth, ops
 from ..arrays import Array, dtype_of, index_of, like, to_numpy, widened
 from ..kernels import Kernel
-from . import box_qp
 from .base import Reweighter
 from .checks import check_number
 from .domains import Domains, positive
+from .mathematics import box_qp
 from .mean_matching import check_box, definite, in_place, solved
 
 __all__ = ["KMM"]

@@ -8,7 +8,7 @@ from ..arrays import Array, empty_like, index_of, like, to_numpy
 from .base import Aligner
 from .checks import check_flag
 from .domains import Domains, positive
-from .pencil import centred_blocks, weighted_sum
+from .mathematics.pencil import centred_blocks, weighted_sum
 
 __all__ = ["StandardScaling"]
 

@@ -11,8 +11,8 @@ from ..arrays import Array, like
 from .base import Aligner
 from .checks import check_count, check_flag
 from .domains import Domains, positive
-from .geodesic import flow_root, geodesic, principal_angles
-from .principal import pooled_directions, principal, signed
+from .mathematics.geodesic import flow_root, geodesic, principal_angles
+from .mathematics.principal import pooled_directions, principal, signed
 
 __all__ = ["GFK", "SubspaceAlignment"]
 

@@ -9,11 +9,11 @@ import numpy as np
 from .. import bandwidth, ops
 from ..arrays import Array
 from ..kernels import RBF, Kernel
-from . import box_qp
 from .base import Reweighter
 from .checks import check_number
 from .domains import Domains, positive
 from .labelled import are_continuous, need_labels, read_labels
+from .mathematics import box_qp
 from .mean_matching import check_box, definite, in_place, solved
 
 __all__ = ["TargetShiftWeights"]

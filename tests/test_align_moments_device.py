@@ -4,7 +4,7 @@ import isthmus as im
 import numpy as np
 import pytest
 from align_toys import shifted_classes, two_covariances
-from isthmus.align import pencil
+from isthmus.align.mathematics import pencil
 from sklearn.base import clone
 
 METHODS = [

@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from .. import ops
-from ..arrays import (
+from ... import ops
+from ...arrays import (
     Array,
     beside,
     generator,
@@ -19,7 +19,7 @@ from ..arrays import (
     to_numpy,
     widened,
 )
-from ..kernels import Kernel, Linear
+from ...kernels import Kernel, Linear
 from . import kernel_rows, pencil
 from .embedding import Projection, Rows, draw_landmarks, row_space
 from .krylov import KrylovSpace

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ..arrays import Array
+from ...arrays import Array
 
 __all__ = ["Geodesic", "flow_root", "geodesic", "geodesic_point", "principal_angles"]
 

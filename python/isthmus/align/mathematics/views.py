@@ -11,9 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from .. import ops
-from ..arrays import Array
-from ..kernels import Kernel, Linear
+from ... import ops
+from ...arrays import Array
+from ...kernels import Kernel, Linear
 from .embedding import Projection, Rows, draw_landmarks, row_space
 
 __all__ = ["DENSE_ROWS", "LANDMARKS", "View", "look"]

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from scipy import linalg
 
-from ..arrays import Array, Home, as_dtype, beside, home, like, namespace, to_numpy
+from ...arrays import Array, Home, as_dtype, beside, home, like, namespace, to_numpy
 
 __all__ = [
     "Moments",

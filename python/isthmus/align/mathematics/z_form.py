@@ -12,7 +12,7 @@ from collections.abc import Callable
 import numpy as np
 from scipy import linalg
 
-from ..arrays import Array
+from ...arrays import Array
 from .lanczos import leading_pairs
 from .pencil import Solution
 

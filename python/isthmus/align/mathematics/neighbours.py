@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ..arrays import Array, namespace, to_numpy
+from ...arrays import Array, namespace, to_numpy
 
 __all__ = ["NearestRow", "blocks", "nearest_rows"]
 

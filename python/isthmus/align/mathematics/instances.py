@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from .. import ops
-from ..arrays import Array, generator
-from ..kernels import Kernel, Linear
+from ... import ops
+from ...arrays import Array, generator
+from ...kernels import Kernel, Linear
 from .embedding import Projection, Rows
 from .kernel_rows import SPARE, KernelProduct, solve_whole
 from .pencil import Solution, centred, contrast_norm

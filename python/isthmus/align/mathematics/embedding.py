@@ -6,8 +6,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .. import ops
-from ..arrays import (
+from ... import ops
+from ...arrays import (
     Array,
     Home,
     as_dtype,
@@ -21,7 +21,7 @@ from ..arrays import (
     to_numpy,
     widened,
 )
-from ..kernels import Energy, Kernel
+from ...kernels import Energy, Kernel
 from .pencil import row_blocks
 
 __all__ = ["Projection", "Rows", "draw_landmarks", "row_space"]

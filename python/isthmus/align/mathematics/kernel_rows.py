@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from .. import ops
-from ..arrays import Array, Home, dtype_of, home, index_of, like, square_block, to_numpy
-from ..kernels import Kernel
+from ... import ops
+from ...arrays import Array, Home, dtype_of, home, index_of, like, square_block, to_numpy
+from ...kernels import Kernel
 from .embedding import Rows
 
 __all__ = ["SPARE", "KernelProduct", "StoredKernel", "StreamedKernel", "kernel_of", "solve_whole"]

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ..arrays import Array, to_numpy
+from ...arrays import Array, to_numpy
 from .pencil import moments, pooled_scatter, weighted_mean
 
 __all__ = ["Principal", "pooled_directions", "principal", "signed"]

@@ -22,7 +22,7 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
-from ..arrays import (
+from ...arrays import (
     Array,
     beside,
     dtype_of,

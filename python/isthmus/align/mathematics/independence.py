@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from ..arrays import Array
+from ...arrays import Array
 from .embedding import Rows
 from .lanczos import leading_pairs
 from .pencil import Solution, centred

@@ -8,9 +8,9 @@ import numpy as np
 from scipy import sparse
 from sklearn.neighbors import NearestNeighbors
 
-from .. import ops
-from ..arrays import Array
-from ..kernels import Energy
+from ... import ops
+from ...arrays import Array
+from ...kernels import Energy
 from .neighbours import blocks
 
 __all__ = ["direction_graph", "heat_laplacian", "mean_distance", "normalized_laplacian"]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..arrays import Array
+from ...arrays import Array
 from .pencil import Solution, contrast_norm
 from .z_form import Metric, solve_factored
 

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
-from ..arrays import Array, index_of, to_numpy
+from ...arrays import Array, index_of, to_numpy
 from .pencil import Solution, contrast_norm, finished, leading, needs_care, rank_of
 
 __all__ = ["KrylovSpace", "Operator"]

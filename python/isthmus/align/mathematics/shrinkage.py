@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from ..arrays import Array, like, to_numpy
+from ...arrays import Array, like, to_numpy
 from .pencil import Moments, centred_blocks
 
 __all__ = ["RULES", "shrunk_covariance"]

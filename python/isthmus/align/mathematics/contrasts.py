@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..arrays import Array
+from ...arrays import Array
 from .pencil import mean_contrast
 
 __all__ = ["MARGINAL", "domain_distance", "estimate_balance", "joint_contrasts"]

@@ -1,0 +1,1 @@
+"""The pure mathematics of alignment: arrays in, arrays out, no estimator."""
