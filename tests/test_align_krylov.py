@@ -239,3 +239,18 @@ def test_a_few_rows_with_most_of_the_residual_are_among_those_checked(seed):
     right = (reg * A + F @ (F.T @ A)) * found.eigenvalues
     true = np.linalg.norm(S_times - right, axis=0) / np.linalg.norm(right, axis=0)
     np.testing.assert_allclose(found.residuals.max(), true.max(), rtol=0.1)
+
+
+def test_in_float32_domains_far_apart_leave_a_residual_within_the_gate():
+    n, reg = 2500, 10.0
+    X, _, X_target, _ = shifted_classes(6.0, 0, n=n)
+    rows = np.concatenate([X, X_target])
+    squares = np.sum(rows**2, axis=1)
+    K = np.exp(-0.02 * (squares[:, None] + squares - 2 * rows @ rows.T)).astype(np.float32)
+    found, factor = space(Counted(K, np.float32)).solve(contrasts(n=n), reg, 20, tol=1e-4, max_passes=20)
+    A, w, F = found.vectors.astype(float), found.eigenvalues, factor.astype(float)
+    images = K @ A
+    right = w * (reg * A + F @ (F.T @ A))
+    left = np.linalg.norm(K @ (images - images.mean(axis=0)) - right, axis=0) / np.linalg.norm(right, axis=0)
+    assert np.sum(F**2) > 5e4 * reg
+    assert left.max() < 8e-4

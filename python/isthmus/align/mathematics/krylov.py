@@ -10,7 +10,7 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
-from ...arrays import Array, index_of, to_numpy
+from ...arrays import Array, index_of, to_numpy, widened
 from .pencil import Solution, contrast_norm, finished, leading, needs_care, rank_of
 
 __all__ = ["KrylovSpace", "Operator"]
@@ -20,6 +20,7 @@ MOST_LANDMARKS = 1000  # their eigenvectors cost as much as all that they save
 CHECKED_ROWS = 512  # fewest rows on which residuals are measured
 NOISE = 4  # how often the rounding of K a component's image must be longer to count as one
 SPEED = 50  # one product seldom lowers the residual by more
+LOCATED_ROWS = 4096  # of Q in float64 at once
 MARGIN = 1.3  # by which residuals measured on some rows must keep below the tolerance
 
 
@@ -218,7 +219,13 @@ class KrylovSpace:
     def _locate(self) -> None:
         """Coordinates of s and F in Q+, zero in all blocks still to come."""
         total, room = self._size + self._pending, len(self._t)
-        found = _host(self._basis[:total] @ self._beside(self._root, self._factor))
+        found = np.zeros((total, 1 + self._factor.shape[1]))
+        for start in range(0, self._operator.n, LOCATED_ROWS):
+            # In float64: F is long where the domains lie far apart, and B has its square.
+            part = slice(start, start + LOCATED_ROWS)
+            tall = (self._root[part], self._factor[part])
+            basis = widened(self._basis[:total, part])
+            found += np.hstack([_host(basis @ widened(columns)) for columns in tall])
         self._s, self._f = np.zeros(room), np.zeros((room, found.shape[1] - 1))
         self._s[:total], self._f[:total] = found[:, 0], found[:, 1:]
 
