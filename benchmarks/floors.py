@@ -37,9 +37,9 @@ def floor_flops(case: Case) -> float | None:
     None where the case is not bound by a matrix product.
     """
     n, m, d, q = case.n, case.m, case.d, case.q
-    if case.kernel == "laplacian" or case.operation == "tca":
+    if case.kernel == "laplacian":
         return None
-    return {
+    counts = {
         "mmd2": 2.0 * d * pairs(case),
         "mmd2_grad": 6.0 * d * pairs(case),  # Gram, and each tile against both sides' rows
         "kernel_matrix": 2.0 * d * n * m,
@@ -49,7 +49,8 @@ def floor_flops(case: Case) -> float | None:
         "features_mean": 1.0 * d * q * n,
         "coral": d * (d + 1.0) * (n + m) + 2.0 * d * d * n,
         "permutation_test": (d + q) * float(n + m) ** 2,
-    }[case.operation]
+    }
+    return counts.get(case.operation)
 
 
 def _shape(case: Case) -> tuple[int, int, int]:

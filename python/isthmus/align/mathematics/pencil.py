@@ -43,7 +43,7 @@ __all__ = [
     "weighted_sum",
 ]
 
-SMALL_PENCIL = 512  # up to here a whole eigendecomposition costs little more than the wanted part
+SMALL_PENCIL = 1024  # up to here a whole eigendecomposition costs little more than the wanted part
 BLOCK_BYTES = 2 << 20  # rows centred at once: large enough for BLAS, small enough for a shared cache
 DEVICE_BLOCK_BYTES = 32 << 20  # of rows on a GPU: large beside a launch, small beside its memory
 ORIGIN_ROWS = 256  # whose mean stands for the mean of all until that is known

@@ -27,6 +27,7 @@ from .pencil import Solution
 
 __all__ = ["Problem", "pose"]
 
+CLEAR = 1e-10  # share of the largest square above which a direction is as exact from its square
 BLOCKS = (64, 160)  # least and most columns of a product with K
 
 
@@ -146,12 +147,22 @@ class LinearDual(Problem):
         super().__init__(rows, reg)
         self.limit = min(rows.n - 1, rows.samples[0].shape[1])
         self._rows = rows.weighted()
-        self._w, singular, _ = row_space(self._rows)
-        self._scale = singular**2
-        spread = pencil.centred(self._w, rows.root) * beside(self._scale, self._w)
+        self._quick = self._reduce(_row_space_by_squares(self._rows))
+
+    def _reduce(self, space: tuple[Any, Array] | None) -> bool:
+        """Take W and the squares of the singular values; None: by the singular value decomposition."""
+        if space is None:
+            w, singular, _ = row_space(self._rows)
+            self._w, self._scale = w, singular**2
+        else:
+            self._w, self._scale = space
+        spread = pencil.centred(self._w, self.rows.root) * beside(self._scale, self._w)
         self._scatter = to_numpy(spread.T @ spread)
+        return space is not None
 
     def solve(self, contrasts: Array, n_components: int) -> tuple[Solution, Array]:
+        if self._quick and n_components > len(self._scale):
+            self._quick = self._reduce(None)  # squares may have hidden some of the rank
         w, scale = self._w, self._scale[:, None]
         inner = to_numpy(w.T @ beside(contrasts, w))
         small_factor = scale * inner / np.sqrt(pencil.contrast_norm(contrasts))
@@ -178,6 +189,23 @@ class LinearDual(Problem):
     def projection(self, solution: Solution) -> Projection:
         components = self.rows.root[:, None] * to_numpy(solution.vectors)
         return Projection(components, to_numpy(self._rows.T @ solution.vectors), None)
+
+
+def _row_space_by_squares(rows: Any) -> tuple[Any, Array] | None:
+    """Orthonormal W (n, r) that spans `rows` (n, d), and the squares of the singular values, ascending.
+
+    From the eigenvectors of rows'rows, in a quarter of the time of a singular value decomposition. None where
+    that is not as exact: n < d, or directions near the rounding of the squares.
+    """
+    n, d = rows.shape
+    if n < d:
+        return None
+    values, vectors = np.linalg.eigh(to_numpy(rows.T @ rows))
+    kept = values > n * np.finfo(float).eps * values[-1]
+    if not kept.any() or values[kept][0] < CLEAR * values[-1]:
+        return None
+    values = values[kept]
+    return rows @ beside(vectors[:, kept] / np.sqrt(values), rows), values
 
 
 class StoredDual(Problem):
