@@ -7,6 +7,7 @@ import isthmus as im
 import numpy as np
 import pytest
 from align_toys import shifted_classes, stacked, two_covariances
+from conftest import oracle_matrix
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.svm import SVC
 
@@ -290,3 +291,19 @@ def test_a_kernel_that_sees_no_difference_is_not_called_constant_rows():
     model = im.TCA(2, kernel=im.RBF(bandwidth=1e20))
     with pytest.raises(ValueError, match="scale the columns of X or the kernel"):
         model.fit(rows[:15], X_target=rows[15:])
+
+
+def test_float32_rows_of_domains_far_apart_are_warned_of_with_about_the_residual_that_is_left():
+    X, _, X_target, _ = shifted_classes(12.0, 0, n=700)
+    kernel = im.RBF(gamma=0.02)
+    tca = im.TCA(10, kernel=kernel, reg=0.05, eigen_solver="krylov")
+    with pytest.warns(ConvergenceWarning, match="has residual .* above"):
+        tca.fit(X.astype(np.float32), None, X_target.astype(np.float32))
+    rows = np.concatenate([X, X_target]).astype(np.float32).astype(np.float64)
+    K = oracle_matrix(rows, rows, kernel)
+    A, w = tca.components_.astype(np.float64), tca.eigenvalues_
+    f = (K[:, :700].mean(axis=1) - K[:, 700:].mean(axis=1)) / np.sqrt(2 / 700)
+    images = K @ A
+    right = w * (0.05 * A + np.outer(f, f @ A))
+    left = np.linalg.norm(K @ (images - images.mean(axis=0)) - right, axis=0) / np.linalg.norm(right, axis=0)
+    assert left.max() / 5 < tca.residuals_.max() < 20 * left.max()
