@@ -68,6 +68,21 @@ def test_kernel_matmul_equals_the_oracle_at_all_sizes(level, kernel, dtype, rng)
         assert (np.abs(skipped - square @ v.astype(np.float64)) <= bound).all(), (m, d)
 
 
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("kernel", KERNELS.values(), ids=KERNELS.keys())
+def test_kernel_matmul_of_a_large_sample_with_itself_equals_the_oracle(level, kernel, dtype, rng):
+    # From 512 rows on each block of K serves both its sides: bands of several widths, the last one cut off.
+    for n, d, columns in [(512, 7, 1), (577, 3, 9), (701, 17, 16), (801, 12, 23)]:
+        x, v = sample(rng, n, d, dtype), sample(rng, n, columns, dtype)
+        matrix = oracle_matrix(x, x, kernel)
+        bound = TOLERANCES[dtype].kernel * largest(matrix) * np.abs(v).sum(axis=0)
+        for skip_diagonal in (False, True):
+            if skip_diagonal:
+                np.fill_diagonal(matrix, 0)
+            found = im.kernel_matmul(x, None, v, kernel=kernel, skip_diagonal=skip_diagonal)
+            assert (np.abs(found - matrix @ v.astype(np.float64)) <= bound).all(), (n, skip_diagonal)
+
+
 @pytest.mark.parametrize("weighted", [False, True])
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("kernel", KERNELS.values(), ids=KERNELS.keys())

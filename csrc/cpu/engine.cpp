@@ -32,10 +32,10 @@ T spin(size_t steps) noexcept {
 
 template <class T>
 constexpr Engine<T> kEngine = {
-    size_t(kRows),    size_t(kCols<T>), size_t(kLanes<T>), size_t(kWord<T>), kGroup<T>,
-    panel_size<T>,    pack<T>,          widen_range<T>,    add_rows<T>,      sum<T>,
-    store_matrix<T>,  mirror<T>,        matmul<T>,         grad<T>,          grad_direct<T>,
-    permuted_sums<T>, project<T>,       fourier<T>,        apply<T>,         spin<T>,
+    size_t(kRows), size_t(kCols<T>), size_t(kLanes<T>), size_t(kWord<T>), kGroup<T>,        panel_size<T>,
+    pack<T>,       widen_range<T>,   add_rows<T>,       sum<T>,           store_matrix<T>,  mirror<T>,
+    matmul<T>,     matmul_self<T>,   grad<T>,           grad_direct<T>,   permuted_sums<T>, project<T>,
+    fourier<T>,    apply<T>,         spin<T>,
 };
 
 }  // namespace

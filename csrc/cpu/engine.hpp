@@ -118,6 +118,23 @@ struct MatmulTask {
 constexpr size_t kMatmulTiles = 12;   // left tiles that share one sweep over v
 constexpr size_t kMatmulDepth = 128;  // right rows summed in T before the float64 accumulator takes over
 
+// Rows i of some panels of a sample (left) with rows j of some others (right): sums_i += k_ij v_j and sums_j += k_ij
+// v_i. Both may be the same panels; their sums are then taken once.
+template <class T>
+struct MatmulSelfTask {
+    Panels<T> rows;
+    size_t d;
+    size_t left_begin, left_end, right_begin, right_end;  // panels of `cols` rows
+    Terms terms;
+    Guard guard;
+    const T* v;  // as in MatmulTask
+    size_t v_rows, v_panels, n_out;
+    bool skip_diagonal;
+    double* sums;  // of all rows, padded to whole panels, and columns, padded to whole packs
+    size_t row_sums;
+    T* block;  // workspace, kMatmulDepth * (kMatmulDepth + 16), 64 bytes apart from row to row
+};
+
 // Sums over the pairs of some rows of one sample (left) with some of another (right), for a gradient. With s_ij =
 // factor times the slope of the kernel: left_sums[i] += sum_j s_ij w_j y_j, left_totals[i] += sum_j s_ij w_j, and the
 // same with the sides exchanged. With `own` the samples are the same one, all pairs i != j are summed and only on the
@@ -230,6 +247,7 @@ struct Engine {
     // to[j][i] = from[i][j] of a block of one matrix.
     void (*mirror)(const T* from, T* to, size_t rows, size_t cols, size_t stride) noexcept;
     void (*matmul)(const MatmulTask<T>&) noexcept;
+    void (*matmul_self)(const MatmulSelfTask<T>&) noexcept;
     // Both return sum_ij w_i w_j k_ij over the pairs i != j.
     double (*grad)(const GradTask<T>&) noexcept;
     double (*grad_direct)(const GradDirectTask<T>&) noexcept;

@@ -23,10 +23,15 @@ struct Sides {
     }
 };
 
+template <class T>
+bool same_rows(const Rows<T>& x, const Rows<T>& y) {
+    return x.data == y.data && x.stride == y.stride && x.count == y.count;
+}
+
 // Calls consume(sides, add) for each pass over all rows; both sides subtract the mean of y.
 template <class T, class Consume>
 void for_each_pass(const Run& run, Rows<T> x, Rows<T> y, std::size_t d, const KernelSum& kernel, Consume consume) {
-    const bool same = x.data == y.data && x.stride == y.stride && x.count == y.count;
+    const bool same = same_rows(x, y);
     bool add = false;
     for (const Pass& pass : passes_of(run, kernel)) {
         std::vector<double> mean(d);
@@ -103,6 +108,59 @@ Buffer<T> pack_columns(const Run& run, const T* v, std::size_t n_rows, std::size
     return packed;
 }
 
+// K(x, x) @ v, v in panels: every block of K off its diagonal is formed once, for the rows of both its sides.
+template <class T>
+void multiply_symmetric(const Run& run, Rows<T> x, std::size_t d, const Buffer<T>& v, std::size_t n_columns,
+                        const KernelSum& kernel, bool skip_diagonal, T* out) {
+    constexpr std::size_t kBands = 32, kLeastRows = 64, kMostRows = 256;  // both sides of a task stay in a cache
+    constexpr double kTaskCost = 1 << 24;  // vector operations: some 20 ms, so that Ctrl-C is heard
+    constexpr std::size_t kPiece = 1024;   // rows
+    const Engine<T>& engine = engine_of<T>(run);
+    const std::size_t n_panels = panels_in(x.count, engine.cols), v_rows = n_panels * engine.cols;
+    const std::size_t v_panels = panels_in(n_columns, engine.cols);
+    const std::size_t row_sums = panels_in(n_columns, engine.lanes) * engine.lanes;
+    const double panel_cost = tile_cost(engine, d + n_columns) * double(engine.cols / engine.rows);
+    const std::size_t most = std::max(1.0, std::sqrt(kTaskCost / panel_cost));
+    const std::size_t band =
+        std::min(std::clamp(n_panels / kBands, kLeastRows / engine.cols, kMostRows / engine.cols), most);
+    Buffer<double> sums;
+    Buffer<T> blocks;
+    const auto for_rows = [&](auto each) {
+        run_tasks(panels_in(v_rows, kPiece), run.n_threads, run.interrupted,
+                  [&](std::size_t piece, unsigned) { each(piece * kPiece, std::min((piece + 1) * kPiece, v_rows)); });
+    };
+    constexpr std::size_t kBlock = kMatmulDepth * (kMatmulDepth + 64 / sizeof(T));
+    // Round h takes the pairs of bands h + p, h - p modulo an odd number: each band once in a round, each pair once in
+    // all. So a band's sums have one order, and it is ready for the next round long before its turn.
+    const std::size_t n_bands = panels_in(n_panels, band) | 1, in_round = n_bands / 2 + 1;
+    for_each_pass(run, x, x, d, kernel, [&](const Sides<T>& sides, bool add) {
+        if (!add) {
+            sums.fit(v_rows * row_sums), blocks.fit(kBlock * run.n_threads);
+            for_rows([&](std::size_t begin, std::size_t end) {
+                std::fill(sums.data() + begin * row_sums, sums.data() + end * row_sums, 0.0);
+            });
+        }
+        Turns turns(n_bands);
+        run_tasks(n_bands * in_round, run.n_threads, run.interrupted, [&](std::size_t task, unsigned worker) {
+            const FlushDenormals flush;
+            const std::size_t round = task / in_round, apart = task % in_round;
+            const std::size_t i = (round + apart) % n_bands, j = (round + n_bands - apart) % n_bands;
+            const auto panel = [&](std::size_t b) { return std::min(b * band, n_panels); };
+            turns.wait_for(i, unsigned(round));
+            turns.wait_for(j, unsigned(round));
+            engine.matmul_self({sides.packed.panels(0), sides.packed.d, panel(i), panel(i + 1), panel(j), panel(j + 1),
+                                sides.pass.view(), sides.packed.guard, v.data(), v_rows, v_panels, n_columns,
+                                skip_diagonal, sums.data(), row_sums, blocks.data() + worker * kBlock});
+            turns.end(i);
+            if (apart) turns.end(j);
+        });
+    });
+    for_rows([&](std::size_t begin, std::size_t end) {
+        for (std::size_t i = begin; i < std::min(end, x.count); ++i)
+            for (std::size_t q = 0; q < n_columns; ++q) out[i * n_columns + q] = T(sums[i * row_sums + q]);
+    });
+}
+
 template <class T>
 void kernel_matmul(const Run& wanted, Rows<T> x, Rows<T> y, std::size_t d, const T* v, std::size_t n_columns,
                    const KernelSum& kernel, bool skip_diagonal, T* out) {
@@ -112,6 +170,12 @@ void kernel_matmul(const Run& wanted, Rows<T> x, Rows<T> y, std::size_t d, const
     const std::size_t v_panels = panels_in(n_columns, engine.cols);
     const std::size_t v_rows = panels_in(y.count, engine.cols) * engine.cols;
     const Buffer<T> v_packed = pack_columns(run, v, y.count, v_rows, n_columns);
+    // From here on forming half of K is worth more than the order it asks for.
+    constexpr std::size_t kSymmetricRows = 512;
+    constexpr double kSymmetricCost = 0.5;
+    const double product_cost = double(engine.rows * engine.cols * n_columns) / (64.0 / sizeof(T));
+    if (same_rows(x, y) && x.count >= kSymmetricRows && tile_cost(engine, d) >= kSymmetricCost * product_cost)
+        return multiply_symmetric(run, x, d, v_packed, n_columns, kernel, skip_diagonal, out);
     const std::size_t n_left = panels_in(x.count, engine.rows), n_right = panels_in(y.count, engine.cols);
     // Fewer left tiles in a task when there are few: each row's sum is the same in any grouping.
     const std::size_t task_tiles =

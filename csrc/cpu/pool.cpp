@@ -181,6 +181,11 @@ void run_tasks(std::size_t n_tasks, unsigned n_threads, bool (*interrupted)(),
     if (job.cancelled) throw Interrupted{};
 }
 
+void Turns::wait_for(std::size_t place, unsigned count) const noexcept {
+    for (int spin = 0; ended_[place].load(std::memory_order_acquire) < count; ++spin)
+        spin < kSpins ? pause() : std::this_thread::yield();
+}
+
 int isthmus_get_thread_limit() noexcept { return thread_limit; }
 void isthmus_set_thread_limit(int limit) noexcept { thread_limit = limit < 0 ? 0 : limit; }
 

@@ -1,9 +1,11 @@
 // The thread pool: one job at a time, tasks handed out by a counter, safe to use after fork.
 #pragma once
 
+#include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <functional>
+#include <vector>
 
 namespace isthmus {
 
@@ -16,6 +18,19 @@ struct Interrupted {};
 // thrown here, once all tasks that had started have ended.
 void run_tasks(std::size_t n_tasks, unsigned n_threads, bool (*interrupted)(),
                const std::function<void(std::size_t task, unsigned worker)>& task);
+
+// Lets tasks that add to the same place do so in one order, whichever threads run them. A task may only wait for tasks
+// of lower numbers: those have started, as tasks start in order.
+class Turns {
+  public:
+    explicit Turns(std::size_t n_places) : ended_(n_places) {}
+    // Until `count` tasks have ended at this place.
+    void wait_for(std::size_t place, unsigned count) const noexcept;
+    void end(std::size_t place) noexcept { ended_[place].fetch_add(1, std::memory_order_release); }
+
+  private:
+    std::vector<std::atomic<unsigned>> ended_;
+};
 
 // The most threads that operations called from this thread use unless told a number; 0: no limit. The pool itself does
 // not look at it. Exported, so that threadpoolctl can find it.

@@ -49,27 +49,27 @@ ISTHMUS_FN V pair_up(V a, V b, V sum) {
     }
 }
 
-// Calls f(r, c) for each pack of a tile, unrolled.
-template <class F>
+// Calls f(r, c) for each of the first kUsed packs of a tile's rows, unrolled.
+template <int kUsed = kPacks, class F>
 ISTHMUS_FN void each_pack(F f) {
 #pragma GCC unroll 16
     for (int r = 0; r < kRows; ++r)
 #pragma GCC unroll 4
-        for (int c = 0; c < kPacks; ++c) f(r, c);
+        for (int c = 0; c < kUsed; ++c) f(r, c);
 }
 
 // Left element (row r, step k) at a[k * kStep + r * kRowStep]; right pack c of step k at b[k * kCols + c * kLanes].
-template <Pairing kPairing, int kStep, int kRowStep, class T>
+template <Pairing kPairing, int kStep, int kRowStep, int kUsed = kPacks, class T>
 ISTHMUS_FN void accumulate_more(const T* a, const T* b, size_t depth, Tile<T>& tile) {
     for (size_t k = 0; k < depth; ++k) {
-        Pack<T> right[kPacks];
+        Pack<T> right[kUsed];
 #pragma GCC unroll 4
-        for (int c = 0; c < kPacks; ++c) right[c] = load(b + c * kLanes<T>);
+        for (int c = 0; c < kUsed; ++c) right[c] = load(b + c * kLanes<T>);
 #pragma GCC unroll 16
         for (int r = 0; r < kRows; ++r) {
             const Pack<T> left = splat(a[r * kRowStep]);
 #pragma GCC unroll 4
-            for (int c = 0; c < kPacks; ++c) tile.at[r][c] = pair_up<kPairing>(left, right[c], tile.at[r][c]);
+            for (int c = 0; c < kUsed; ++c) tile.at[r][c] = pair_up<kPairing>(left, right[c], tile.at[r][c]);
         }
         a += kStep;
         b += kCols<T>;

@@ -77,7 +77,8 @@ def kernel_matmul(
 
     Raises TypeError, ValueError and MemoryError as `kernel_matrix` does.
 
-    Cost: O(n m (d + q)) time, O((n + m) (d + q)) memory.
+    Cost: O(n m (d + q)) time, O((n + m) (d + q)) memory; of a large
+    sample with itself, Y None, half of K is formed.
     """
     given = Inputs(optional={"Y": None if Y is X else Y}, X=X, V=V)
     against = "X" if given["Y"] is None else "Y"

@@ -431,24 +431,25 @@ bool same_bits(const std::vector<T>& a, const std::vector<T>& b) {
 // Enough work for several tasks: half a million vector operations each.
 template <class T>
 void test_threads() {
-    const Shape s{501, 457, 65, 9};
+    const Shape s{521, 457, 65, 9};
     const Sample<T> x(s.n, s.d, 0), y(s.m, s.d, 0), w(s.d, 450, 0);
-    const std::vector<T> v = random_vector<T>(s.m * s.n_columns, -2, 2);
+    const std::vector<T> v = random_vector<T>(s.n * s.n_columns, -2, 2);
     for (const Case& kernel : cases()) {
         if (kernel.name != "energy" && kernel.name != "sum") continue;
         const std::string where = place(kDtype<T>, kernel.name, s);
         for (const std::string& level : available_levels()) {
             struct Results {
-                std::vector<T> matrix, product, features;
+                std::vector<T> matrix, product, own, features;
                 std::vector<double> sums;
             };
             const auto everything = [&](unsigned n_threads) {
                 const Run run = run_at(level, n_threads);
-                Results r{std::vector<T>(s.n * s.m), std::vector<T>(s.n * s.n_columns), std::vector<T>(s.n * w.d),
-                          std::vector<double>(5)};
+                Results r{std::vector<T>(s.n * s.m), std::vector<T>(s.n * s.n_columns),
+                          std::vector<T>(s.n * s.n_columns), std::vector<T>(s.n * w.d), std::vector<double>(5)};
                 kernel_matrix(run, x.rows(), y.rows(), s.d, kernel.sum(), r.matrix.data(), s.m);
                 kernel_matmul(run, x.rows(), y.rows(), s.d, v.data(), s.n_columns, kernel.sum(), false,
                               r.product.data());
+                kernel_matmul(run, x.rows(), x.rows(), s.d, v.data(), s.n_columns, kernel.sum(), false, r.own.data());
                 project<T>(run, x.rows(), s.d, w.values.data(), nullptr, w.d, Activation::Tanh, r.features.data());
                 block_sums<T>(run, {{x.rows(), nullptr, 0}, {y.rows(), nullptr, 0}}, s.d, {{0, 0}, {0, 1}, {1, 1}},
                               kernel.sum(), r.sums.data(), r.sums.data() + 3);
@@ -457,6 +458,7 @@ void test_threads() {
             const Results one = everything(1), three = everything(3);
             check(level, "1 = 3 threads", same_bits(one.matrix, three.matrix), where + ", kernel_matrix");
             check(level, "1 = 3 threads", same_bits(one.product, three.product), where + ", kernel_matmul");
+            check(level, "1 = 3 threads", same_bits(one.own, three.own), where + ", kernel_matmul with itself");
             check(level, "1 = 3 threads", same_bits(one.features, three.features), where + ", project");
             check(level, "1 = 3 threads", same_bits(one.sums, three.sums), where + ", block_sums");
         }
