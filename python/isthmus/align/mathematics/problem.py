@@ -28,7 +28,7 @@ from .pencil import Solution
 __all__ = ["Problem", "pose"]
 
 CLEAR = 1e-10  # share of the largest square above which a direction is as exact from its square
-BLOCKS = (64, 160)  # least and most columns of a product with K
+BLOCKS = (32, 160)  # least and most columns of a product with K
 
 
 class Problem:
@@ -253,7 +253,7 @@ class KrylovDual(Problem):
             kernel_rows.kernel_of(self._known, kernel, rows.root),
             rows.root,
             generator(random_state),
-            block=min(BLOCKS[1], max(BLOCKS[0], -(-2 * n_components // 16) * 16)),
+            block=min(BLOCKS[1], max(BLOCKS[0], -(-3 * n_components // 32) * 16)),
         )
 
     def solve(self, contrasts: Array, n_components: int) -> tuple[Solution, Array]:
