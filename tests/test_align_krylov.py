@@ -15,6 +15,7 @@ class Counted:
 
     def __init__(self, matrix, dtype=np.float64, library=np):
         self.n, self.library, self.passes = len(matrix), library, 0
+        self.precise_passes = 0
         self.dtype = np.dtype(dtype)
         self.host = matrix
         self.matrix = self.asarray(matrix)
@@ -31,6 +32,14 @@ class Counted:
 
     def block(self, indices):
         return self.host[np.ix_(indices, indices)]
+
+    def precise(self, weights, indices=None):
+        self.precise_passes += indices is None
+        return self.exact((self.host if indices is None else self.host[indices]).astype(np.float64) @ weights)
+
+    def exact(self, values):
+        host = np.ascontiguousarray(values, np.float64)
+        return host if self.library is np else self.library.from_numpy(host)
 
     def asarray(self, values):
         host = np.ascontiguousarray(values, self.dtype)
@@ -166,7 +175,8 @@ def test_float32_products_reach_their_gate():
     _, A = dense(K, contrasts(None, 400), 1.0, 20)
     operator = Counted(K, np.float32)
     solution, _ = space(operator).solve(contrasts(None, 400), 1.0, 20, tol=1e-3, max_passes=60)
-    assert solution.vectors.dtype == np.float32
+    assert solution.images.dtype == np.float32
+    assert solution.vectors.dtype == np.float64
     assert solution.residuals.max() < 1e-3
     cosines = np.linalg.svd(np.linalg.qr(A)[0].T @ np.linalg.qr(solution.vectors)[0], compute_uv=False)
     assert cosines.min() >= 0.999

@@ -18,8 +18,8 @@ KINDS = {
 }
 
 
-def weighted_rows(dtype=np.float64, n=N):
-    X, _, X_target, _ = shifted_classes(3.0, 0, n=n)
+def weighted_rows(dtype=np.float64, n=N, shift=3.0):
+    X, _, X_target, _ = shifted_classes(shift, 0, n=n)
     weights = np.random.default_rng(0).integers(1, 4, (2, n)).astype(float)
     return Rows((X.astype(dtype), X_target.astype(dtype)), tuple(weights))
 
@@ -157,6 +157,33 @@ def test_krylov_reaches_its_gate_and_the_dense_components(sizes, monkeypatch):
     if dtype == "float64":
         np.testing.assert_allclose(krylov.eigenvalues_, w, rtol=1e-6)
         np.testing.assert_allclose(krylov.transform(X), dense.transform(X), atol=1e-6)
+
+
+@pytest.mark.parametrize("kept", [True, False], ids=["kept", "streamed"])
+@pytest.mark.parametrize("kind", ["means", "classes"])
+@pytest.mark.parametrize("ratio", [1e2, 1e4, 3e5, 1e7])
+def test_float32_residuals_are_within_the_gate_and_true_however_far_apart_the_domains(
+    ratio, kind, kept, monkeypatch
+):
+    monkeypatch.setattr(kernel_rows, "STORED_BYTES", 1 << 30 if kept else 0)
+    rows = weighted_rows(np.float32, n=350, shift=7.0)
+    K, root = seen("krylov", rows), rows.root
+    wanted = pencil.mean_contrast(*rows.weights) if kind == "means" else class_contrasts(rows, 1)
+    reg = float(np.sum((K @ wanted) ** 2) / np.linalg.norm(wanted.T @ wanted) / ratio)
+    found = problem.KrylovDual(rows, RBF, reg, None, 60, 10, 0)
+    for E in (class_contrasts(rows, 2), wanted):
+        solution, factor = found.solve(E, 10)
+        F = K @ E / np.sqrt(np.linalg.norm(E.T @ E))
+        for scaling in ("unit", "metric", "white"):
+            scaled = pencil.rescale(solution, factor, reg, scaling, root)
+            assert scaled.images.dtype == np.float32
+            A, w = scaled.vectors, scaled.eigenvalues
+            images = K @ A
+            right = w * (reg * A + F @ (F.T @ A))
+            left = K @ (images - np.outer(root, root @ images) / (root @ root)) - right
+            true = np.linalg.norm(left, axis=0) / np.linalg.norm(right, axis=0)
+            assert true.max() < 1e-3
+            assert true.max() / 2 < scaled.residuals.max() < 3 * true.max()
 
 
 def test_every_right_column_of_the_primal_survives_a_large_offset():

@@ -293,17 +293,24 @@ def test_a_kernel_that_sees_no_difference_is_not_called_constant_rows():
         model.fit(rows[:15], X_target=rows[15:])
 
 
-def test_float32_rows_of_domains_far_apart_are_warned_of_with_about_the_residual_that_is_left():
-    X, _, X_target, _ = shifted_classes(12.0, 0, n=700)
+@pytest.mark.parametrize("scaling", ["unit", "metric", "white"])
+def test_float32_rows_of_domains_far_apart_keep_the_gate_in_a_saved_model(scaling, tmp_path):
+    X, _, X_target, _ = (part.astype(np.float32) for part in shifted_classes(12.0, 0, n=700))
     kernel = im.RBF(gamma=0.02)
-    tca = im.TCA(10, kernel=kernel, reg=0.05, eigen_solver="krylov")
-    with pytest.warns(ConvergenceWarning, match="has residual .* above"):
-        tca.fit(X.astype(np.float32), None, X_target.astype(np.float32))
-    rows = np.concatenate([X, X_target]).astype(np.float32).astype(np.float64)
+    tca = im.TCA(10, kernel=kernel, reg=0.05, eigen_solver="krylov", scaling=scaling)
+    Z = tca.fit_transform(X, None, X_target)
+    im.save(tca, tmp_path / "model")
+    loaded = im.load(tmp_path / "model")
+    rows = np.concatenate([X, X_target]).astype(np.float64)
     K = oracle_matrix(rows, rows, kernel)
-    A, w = tca.components_.astype(np.float64), tca.eigenvalues_
+    A, w = loaded.components_, loaded.eigenvalues_
     f = (K[:, :700].mean(axis=1) - K[:, 700:].mean(axis=1)) / np.sqrt(2 / 700)
     images = K @ A
     right = w * (0.05 * A + np.outer(f, f @ A))
     left = np.linalg.norm(K @ (images - images.mean(axis=0)) - right, axis=0) / np.linalg.norm(right, axis=0)
-    assert left.max() / 5 < tca.residuals_.max() < 20 * left.max()
+    assert f @ f > 1e6 * 0.05
+    assert left.max() < 1e-3
+    assert left.max() / 2 < tca.residuals_.max() < 3 * left.max()
+    assert Z.dtype == np.float32
+    np.testing.assert_array_equal(loaded.transform(X), Z)
+    np.testing.assert_allclose(Z, images[:700], atol=1e-4 * np.abs(images).max())

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from ... import ops
-from ...arrays import Array, Home, dtype_of, home, index_of, like, square_block, to_numpy
+from ...arrays import Array, Home, dtype_of, home, index_of, like, square_block, to_numpy, widened
 from ...kernels import Kernel
 from .embedding import Rows
 
@@ -22,11 +22,32 @@ STORED_BYTES = 256 << 20  # up to here K is kept
 SPARE = 10  # columns of a block of Lanczos beyond those wanted
 
 
-class StoredKernel:
+class _Kernel:
+    """K of `rows` (n, d), weighted by `root` (n,) on both sides."""
+
+    def __init__(self, rows: Any, kernel: Kernel, root: Array) -> None:
+        self.n, self._rows, self._kernel, self._host_root = len(rows), rows, kernel, root
+
+    def precise(self, weights: Array, indices: Array | None = None) -> Any:
+        """K W (n, b), or its rows `indices`, evaluated anew in float64, for W on the host."""
+        rows, root = widened(self._rows), self._host_root
+        given = self.exact(root[:, None] * weights)
+        if indices is None:
+            product = ops.kernel_matmul(rows, None, given, kernel=self._kernel)
+        else:
+            chosen, root = rows[index_of(indices, rows)], root[indices]
+            product = ops.kernel_matmul(chosen, rows, given, kernel=self._kernel)
+        return self.exact(root[:, None]) * product
+
+    def exact(self, values: Array) -> Any:
+        return _home(self._rows).asarray(values, np.dtype(np.float64))
+
+
+class StoredKernel(_Kernel):
     """K in memory, in the float type of the rows, weighted by `root` on both sides."""
 
     def __init__(self, rows: Any, kernel: Kernel, root: Array) -> None:
-        self.n = len(rows)
+        super().__init__(rows, kernel, root)
         self._matrix = ops.kernel_matrix(rows, kernel=kernel)
         if (root != 1).any():
             self._matrix *= self.asarray(root)[:, None]
@@ -52,11 +73,11 @@ class StoredKernel:
         return _home(self._matrix).empty(shape, dtype_of(self._matrix))
 
 
-class StreamedKernel:
+class StreamedKernel(_Kernel):
     """K evaluated anew in each product, weighted by `root` on both sides."""
 
     def __init__(self, rows: Any, kernel: Kernel, root: Array) -> None:
-        self.n, self._rows, self._kernel = len(rows), rows, kernel
+        super().__init__(rows, kernel, root)
         self._root = self.asarray(root[:, None])
 
     def product(self, vectors: Any) -> Any:

@@ -20,7 +20,9 @@ MOST_LANDMARKS = 1000  # their eigenvectors cost as much as all that they save
 CHECKED_ROWS = 512  # fewest rows on which residuals are measured
 NOISE = 4  # how often the rounding of K a component's image must be longer to count as one
 SPEED = 50  # one product seldom lowers the residual by more
-LOCATED_ROWS = 4096  # of Q in float64 at once
+WIDE_ROWS = 4096  # of Q in float64 at once
+PROBED_ROWS = 256  # on which the rounding of F is measured
+UNSEEN = 0.1  # part of the tolerance that eps |F|^2 / reg must exceed to be looked into
 MARGIN = 1.3  # by which residuals measured on some rows must keep below the tolerance
 
 
@@ -41,8 +43,14 @@ class Operator(Protocol):
     def block(self, indices: Array) -> Array:
         """K[indices][:, indices], on the host."""
 
+    def precise(self, weights: Array, indices: Array | None = None) -> Any:
+        """K W (n, b), or some rows of it, in float64 whatever the type of the products, for W on the host."""
+
     def asarray(self, values: Array) -> Any:
         """Host values in the library, on the device and in the float type of the products."""
+
+    def exact(self, values: Array) -> Any:
+        """Host values there in float64."""
 
     def empty(self, shape: tuple[int, int]) -> Any:
         """A new array there."""
@@ -66,6 +74,10 @@ class KrylovSpace:
     Residuals need K once more. They are measured on some rows drawn at random, rather those where the
     last blocks of the basis are large, which tells their length to a few per cent for a twentieth of a
     product; of up to `CHECKED_ROWS` rows on all.
+
+    F F'a / reg magnifies the rounding of F: in float32 to 1e-2 where |F|^2 / reg is 1e6. What that does is
+    measured on some rows too, and where it is too much, F is computed in float64 and the small pencil solved
+    anew. Vectors are float64 in any case, so that their rounding is not magnified either.
 
     Parameters
     ----------
@@ -106,10 +118,11 @@ class KrylovSpace:
     def solve(
         self, contrasts: Array, reg: float, n_components: int, *, tol: float, max_passes: int
     ) -> tuple[Solution, Any]:
-        """The leading components for `contrasts` E (n, q), and F (n, q).
+        """The leading components for `contrasts` E (n, q), and F (n, q) in float64.
 
         Stops when all residuals are <= `tol`, when the space is exhausted, after `max_passes` products, or
-        when residuals no longer fall. `vectors` and `images` of the solution are tall arrays (n, k).
+        when residuals no longer fall. `vectors` of the solution, float64, and `images`, of the type of the
+        products, are tall arrays (n, k).
         """
         q = contrasts.shape[1]
         self._block = min(self._operator.n, max(self._block, q + 2))
@@ -133,7 +146,8 @@ class KrylovSpace:
                 best, best_pass, last = left.max(), passes, passes >= max_passes or not self._pending
             excess = margin * left.max() / tol
             if last or (len(left) == n_components and excess <= 1):
-                return self._solution(ritz, left, reg)._replace(passes=passes), self._factor
+                ritz, left = self._exact(contrasts, ritz, left, reg, tol)
+                return self._solution(ritz, left, reg)._replace(passes=passes), widened(self._factor)
             next_check = passes + int(np.log(min(max(excess, 1.0), 1e300)) / np.log(SPEED))
 
     def _begin(self, contrasts: Array) -> None:
@@ -220,9 +234,9 @@ class KrylovSpace:
         """Coordinates of s and F in Q+, zero in all blocks still to come."""
         total, room = self._size + self._pending, len(self._t)
         found = np.zeros((total, 1 + self._factor.shape[1]))
-        for start in range(0, self._operator.n, LOCATED_ROWS):
+        for start in range(0, self._operator.n, WIDE_ROWS):
             # In float64: F is long where the domains lie far apart, and B has its square.
-            part = slice(start, start + LOCATED_ROWS)
+            part = slice(start, start + WIDE_ROWS)
             tall = (self._root[part], self._factor[part])
             basis = widened(self._basis[:total, part])
             found += np.hstack([_host(basis @ widened(columns)) for columns in tall])
@@ -261,6 +275,39 @@ class KrylovSpace:
             found = np.linalg.norm(left, axis=0) / lengths
         return np.asarray(np.nan_to_num(found, nan=np.inf))
 
+    def _exact(
+        self, contrasts: Array, ritz: _Ritz, left: Array, reg: float, tol: float
+    ) -> tuple[_Ritz, Array]:
+        """`ritz` and its residuals `left` with what rounding F adds to them: with F in float64 if needed."""
+        weighted = contrasts / np.sqrt(contrast_norm(contrasts))
+        squares = _host((self._factor * self._factor).sum(0))
+        if self._eps < 1e-10 or self._eps * squares.sum() <= UNSEEN * tol * reg:
+            return ritz, left
+        lost = self._rounding(weighted, ritz, reg, squares)
+        both = np.hypot(left, lost)
+        if both.max() <= tol or lost.max() <= UNSEEN * tol:
+            return ritz, both
+        self._factor = self._operator.precise(weighted)
+        self._locate()
+        ritz = self._ritz(reg, len(left))
+        return ritz, self._residuals(ritz, reg)
+
+    def _rounding(self, weighted: Array, ritz: _Ritz, reg: float, squares: Array) -> Array:
+        """About |F D'a| / |B a| (k,), D what products with K lost of F = K `weighted`, |F|^2 `squares`."""
+        n, m, total = self._operator.n, self._size, self._size + self._pending
+        rows = np.sort(self._rng.choice(n, min(n, PROBED_ROWS), replace=False))
+        chosen = index_of(rows, self._basis)
+        lost = _host(self._operator.precise(weighted, rows)) - _host(self._factor[chosen])
+        vectors = _host(self._basis[:m][:, chosen]).T @ ritz.y
+        random = (vectors**2).T @ lost**2 * (n / len(rows))
+        # Rounding E shifts the weight of whole classes, which does not average out over the rows.
+        asarray = self._operator.asarray
+        shifts = _host(self._basis[:total] @ asarray(weighted - _host(asarray(weighted))))
+        steady = (self._t[:total, :m] @ ritz.y).T @ shifts
+        lengths = np.linalg.norm(self._metric_times(ritz, reg), axis=0)
+        # The largest of some 30 random sums is about two standard deviations.
+        return np.asarray(np.sqrt((4 * random + steady**2) @ squares) / lengths)
+
     def _checked_rows(self) -> tuple[Array, Array]:
         """Rows drawn to measure residuals on, and the chance that each had."""
         n = self._operator.n
@@ -285,7 +332,13 @@ class KrylovSpace:
         # |K a| below the rounding of K: |S a| is its square.
         drowned = ritz.values * metric_lengths <= (NOISE * self._eps * self._norm) ** 2 * lengths
         kept = int(np.argmax(drowned[:kept])) if drowned[:kept].any() else kept
-        vectors = self._basis[:m].T @ small(ritz.y[:, :kept])
+        vectors, y = (
+            widened(self._operator.empty((self._operator.n, kept))),
+            self._operator.exact(ritz.y[:, :kept]),
+        )
+        for start in range(0, self._operator.n, WIDE_ROWS):
+            part = slice(start, start + WIDE_ROWS)
+            vectors[part] = widened(self._basis[:m, part]).T @ y
         images = self._basis[:total].T @ small(coordinates[:, :kept])
         solution = Solution(vectors, ritz.values[:kept], left[:kept], images=images)
         if self._eps > 1e-10 or not isinstance(vectors, np.ndarray) or not needs_care(self._factor, reg):
