@@ -183,7 +183,8 @@ def test_float32_residuals_are_within_the_gate_and_true_however_far_apart_the_do
             left = K @ (images - np.outer(root, root @ images) / (root @ root)) - right
             true = np.linalg.norm(left, axis=0) / np.linalg.norm(right, axis=0)
             assert true.max() < 1e-3
-            assert true.max() / 2 < scaled.residuals.max() < 3 * true.max()
+            # Below 1e-4 lies what float32 products lose of S a unseen.
+            np.testing.assert_allclose(scaled.residuals.max(), true.max(), rtol=0.5, atol=1e-4)
 
 
 def test_every_right_column_of_the_primal_survives_a_large_offset():

@@ -310,7 +310,7 @@ def test_float32_rows_of_domains_far_apart_keep_the_gate_in_a_saved_model(scalin
     left = np.linalg.norm(K @ (images - images.mean(axis=0)) - right, axis=0) / np.linalg.norm(right, axis=0)
     assert f @ f > 1e6 * 0.05
     assert left.max() < 1e-3
-    assert left.max() / 2 < tca.residuals_.max() < 3 * left.max()
+    np.testing.assert_allclose(tca.residuals_.max(), left.max(), rtol=0.5, atol=1e-4)
     assert Z.dtype == np.float32
     np.testing.assert_array_equal(loaded.transform(X), Z)
     np.testing.assert_allclose(Z, images[:700], atol=1e-4 * np.abs(images).max())

@@ -284,9 +284,8 @@ class KrylovSpace:
         if self._eps < 1e-10 or self._eps * squares.sum() <= UNSEEN * tol * reg:
             return ritz, left
         lost = self._rounding(weighted, ritz, reg, squares)
-        both = np.hypot(left, lost)
-        if both.max() <= tol or lost.max() <= UNSEEN * tol:
-            return ritz, both
+        if np.hypot(left, MARGIN * lost).max() <= tol or lost.max() <= UNSEEN * tol:
+            return ritz, np.hypot(left, lost)
         self._factor = self._operator.precise(weighted)
         self._locate()
         ritz = self._ritz(reg, len(left))
@@ -332,10 +331,8 @@ class KrylovSpace:
         # |K a| below the rounding of K: |S a| is its square.
         drowned = ritz.values * metric_lengths <= (NOISE * self._eps * self._norm) ** 2 * lengths
         kept = int(np.argmax(drowned[:kept])) if drowned[:kept].any() else kept
-        vectors, y = (
-            widened(self._operator.empty((self._operator.n, kept))),
-            self._operator.exact(ritz.y[:, :kept]),
-        )
+        exact = self._operator.exact
+        vectors, y = exact(np.empty((self._operator.n, kept))), exact(ritz.y[:, :kept])
         for start in range(0, self._operator.n, WIDE_ROWS):
             part = slice(start, start + WIDE_ROWS)
             vectors[part] = widened(self._basis[:m, part]).T @ y
