@@ -175,6 +175,7 @@ def test_float32_products_reach_their_gate():
     _, A = dense(K, contrasts(None, 400), 1.0, 20)
     operator = Counted(K, np.float32)
     solution, _ = space(operator).solve(contrasts(None, 400), 1.0, 20, tol=1e-3, max_passes=60)
+    assert operator.precise_passes == 0
     assert solution.images.dtype == np.float32
     assert solution.vectors.dtype == np.float64
     assert solution.residuals.max() < 1e-3
@@ -207,6 +208,22 @@ def test_tensors_give_what_numpy_gives(sizes):
         np.testing.assert_allclose(found.eigenvalues, expected.eigenvalues, rtol=1e-10)
         np.testing.assert_allclose(unit(found.vectors.numpy()), unit(expected.vectors), atol=1e-7)
         np.testing.assert_allclose(F_found.numpy(), F, atol=1e-12)
+
+
+def test_float32_tensors_of_domains_far_apart_reach_the_gate():
+    torch = pytest.importorskip("torch")
+    K, _ = rbf()
+    E, reg = contrasts(1), 1e-4
+    operator = Counted(K, np.float32, torch)
+    found, factor = space(operator).solve(E, reg, 6, tol=1e-3, max_passes=20)
+    A, w, F = found.vectors.numpy(), found.eigenvalues, K @ E / np.sqrt(np.linalg.norm(E @ E.T))
+    images = K @ A
+    right = w * (reg * A + F @ (F.T @ A))
+    left = np.linalg.norm(K @ (images - images.mean(axis=0)) - right, axis=0) / np.linalg.norm(right, axis=0)
+    assert np.sum(F**2) > 1e5 * reg
+    assert operator.precise_passes == 1
+    assert left.max() < 1e-3
+    np.testing.assert_allclose(factor.numpy(), F, atol=1e-12)
 
 
 def plane(n, dtype):
@@ -257,10 +274,12 @@ def test_in_float32_domains_far_apart_leave_a_residual_within_the_gate():
     rows = np.concatenate([X, X_target])
     squares = np.sum(rows**2, axis=1)
     K = np.exp(-0.02 * (squares[:, None] + squares - 2 * rows @ rows.T)).astype(np.float32)
-    found, factor = space(Counted(K, np.float32)).solve(contrasts(n=n), reg, 20, tol=1e-4, max_passes=20)
+    operator = Counted(K, np.float32)
+    found, factor = space(operator).solve(contrasts(n=n), reg, 20, tol=1e-4, max_passes=20)
     A, w, F = found.vectors.astype(float), found.eigenvalues, factor.astype(float)
     images = K @ A
     right = w * (reg * A + F @ (F.T @ A))
     left = np.linalg.norm(K @ (images - images.mean(axis=0)) - right, axis=0) / np.linalg.norm(right, axis=0)
+    assert operator.precise_passes == 1
     assert np.sum(F**2) > 5e4 * reg
     assert left.max() < 8e-4
