@@ -45,9 +45,9 @@ class TCA(PencilAligner):
     linear kernel, else None; `X_fit_` (n, d), the rows (or landmarks) behind `components_`, for other
     kernels, else None; `has_target_`. Rows of weight 0 are not among the n.
 
-    The residuals of "krylov" beyond 512 rows are measured on about a twentieth of the rows, 512 or more. Where
-    the rounding of float32 products would show in them, the gap of the means is computed in float64: one more
-    pass over the pairs of rows.
+    The residuals of "krylov" beyond 512 rows are measured on about a twentieth of the rows, 512 or more.
+    Where the rounding of float32 products would show in them, the gap of the means is computed in float64:
+    one more pass over the pairs of rows.
 
     A residual above 1e-8 (float32 products with K: 1e-3), and above what rounding makes of a large gap of the
     means, is a ConvergenceWarning with its number.
