@@ -35,6 +35,7 @@ from ...arrays import (
     widened,
 )
 from .box import TINY, Box, Metric, nearest
+from .box_pivot import pivoted
 
 __all__ = ["BoxSolution", "PositiveMatrix", "StoredMatrix", "minimise_in_box"]
 
@@ -42,6 +43,7 @@ FIRST_CHECK = 10  # steps before the first look at the duality gap; later looks 
 WHOLE = 0.7  # above this share of entries a smaller matrix is not worth gathering
 SLACK = 1.2  # l over the estimated curvature; the estimate comes from below
 COARSE = 1e-5  # the gap down to which products in float32 lead
+DIRECT = 1000  # most entries for systems of equations
 FEW = 512  # up to here products in float64 cost no more
 FLAT = 1e-7  # least curvature taken, relative to that along w and to what moves an entry across the box
 REPAIRS = 20  # most entries raised for a dual point
@@ -55,6 +57,9 @@ class PositiveMatrix(Protocol):
 
     def block(self, index: Array | None, precise: bool) -> Callable[[Array], Array]:
         """v -> K[index][:, index] v, for many products: in float32 accuracy unless `precise`."""
+
+    def part(self, index: Array) -> Array:
+        """K[index][:, index] in float64, on the host."""
 
     def row(self, index: int) -> Array:
         """One row of K (n,)."""
@@ -101,6 +106,10 @@ class StoredMatrix:
             return narrowed(self.matrix / self._unit)
         out = np.empty(self.matrix.shape, np.float32)
         return np.divide(self.matrix, self._unit, out=out, casting="same_kind")
+
+    def part(self, index: Array) -> Array:
+        """Widened, whatever the type of K."""
+        return to_numpy(widened(square_block(self.matrix, index)))
 
     def row(self, index: int) -> Array:
         """One row of K, as it is stored."""
@@ -149,7 +158,7 @@ def minimise_in_box(
     n = len(linear)
     box = Box(np.ones(n) if weight is None else weight, np.asarray(upper, dtype=np.float64), low, high)
     descent = _Descent(matrix, linear, box, precise=tol < COARSE or n <= FEW)
-    taken = 0
+    taken, attempt = 0, FIRST_CHECK
     while True:
         value, gap = _certified(matrix, descent.image, linear, descent.point, box)
         done = gap <= tol * abs(value)
@@ -159,6 +168,11 @@ def minimise_in_box(
             if gap <= tol * abs(value) or taken >= max_iter:
                 return BoxSolution(descent.point, value, gap, taken)
             descent.sharpen(image)
+        if taken >= attempt:
+            spent = descent.settle(value, tol, max_iter - taken)
+            if spent:
+                taken, attempt = taken + spent, 2 * (taken + spent)
+                continue
         steps = min(max(FIRST_CHECK, taken // 5), max_iter - taken)
         descent.run(steps)
         taken += steps
@@ -246,6 +260,34 @@ class _Descent:
         self.point, self.before = np.zeros((2, len(weight)))
         self.point[index], self.before[index] = here.point, here.before
         self.image = self.matrix.times(weight * self.point, self.precise)
+
+    def settle(self, value: float, tol: float, rounds: int) -> int:
+        """Exact solutions over the entries in use, with those that they lack added; the systems solved.
+
+        Nothing is done, and 0 returned, where too many are in use. A point that is no better is not taken.
+        """
+        start, spent, weight = self.point, 0, self.box.weight
+        chosen = start > 0
+        noise = 1e-13 if self.precise else 1e-6
+        while spent < rounds and 0 < np.count_nonzero(chosen) <= DIRECT:
+            index = np.flatnonzero(chosen)
+            part = self.matrix.part(index)
+            point = np.zeros(len(start))
+            point[index], taken = pivoted(
+                part, self.linear[index], self.box.part(index), start[index], self.metric.plain, rounds - spent
+            )
+            spent += taken
+            image = self.matrix.times(weight * point, self.precise)
+            found, gap = _certified(self.matrix, image, self.linear, point, self.box)
+            if found >= value:
+                break
+            self.point = self.before = start = point
+            self.image, value, self.momentum = image, found, 1.0
+            if gap <= tol * abs(found):
+                break
+            slope = image - self.linear
+            chosen = (point > 0) | (slope < -noise * np.abs(self.linear).max())
+        return spent
 
     def _gather(self) -> None:
         """Choose the entries: those above 0, and those a step would lift above it."""

@@ -1,0 +1,96 @@
+"""The minimiser of `box_qp` over a few entries, exactly: the free entries by a linear system, then exchanges.
+
+Source of the exchanges: Portugal, Judice and Vicente, Mathematics of Computation 63 (1994); Kim and Park, SIAM
+Journal on Scientific Computing 33 (2011).
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from ...arrays import Array
+from .box import TINY, Box, nearest
+
+__all__ = ["pivoted"]
+
+ROUNDS = 30  # most systems for one set of entries
+RIDGE = 1e-6  # of the proximal term, over the curvature
+
+
+class _Face(NamedTuple):
+    """Which entries are free and which at their upper bound (n,), and the sum that is held, None if none."""
+
+    free: Array
+    full: Array
+    held: float | None
+
+
+def pivoted(
+    block: Array, linear: Array, box: Box, start: Array, curvature: float, rounds: int
+) -> tuple[Array, int]:
+    """The b of the box that minimises f(b) + s sum w (b - start)^2 / 2 with a slight s, and the systems solved.
+
+    `block` is K (n, n) in float64. In each round the free entries solve their equations; those outside the box
+    go to the bound they crossed, and if none is outside, those whose slope points inwards become free. Where
+    the rounds do not suffice the result is feasible, not optimal.
+
+    Cost: O(n^3 / 3) for each system, fewer as entries leave.
+    """
+    scale = np.sqrt(box.weight)
+    ridge = max(RIDGE * curvature, 1e-13 * float(box.weight @ block.diagonal()), TINY)
+    total = float(box.weight @ start)
+    face = _Face((start > 0) & (start < box.upper), start >= box.upper, None)
+    point, taken = start, 0
+    for taken in range(1, min(rounds, ROUNDS) + 1):
+        point, shift = _on_face(block, linear, box, start, scale, ridge, face)
+        slope = block @ (box.weight * point) + ridge * (point - start) - linear + shift
+        total = float(box.weight @ point)
+        following = _exchanged(face, point, slope, shift, total, box)
+        if following is None:
+            break
+        face = following
+    inside = nearest(point, box, 0.0, None)[0]
+    return inside, taken
+
+
+def _on_face(
+    block: Array, linear: Array, box: Box, start: Array, scale: Array, ridge: float, face: _Face
+) -> tuple[Array, float]:
+    """The minimiser over the free entries, whatever its signs, and the multiplier of the sum."""
+    point = np.where(face.full, box.upper, 0.0)
+    free = np.flatnonzero(face.free)
+    if not len(free):
+        return point, 0.0
+    root = scale[free]
+    system = block[np.ix_(free, free)] * (root[:, None] * root)
+    system[np.diag_indices(len(free))] += ridge
+    right = linear[free] + ridge * start[free]
+    if face.full.any():
+        right = right - block[np.ix_(free, face.full)] @ (box.weight * box.upper)[face.full]
+    solved = np.linalg.solve(system, np.column_stack([root * right, root]))
+    shift = 0.0
+    if face.held is not None:
+        rest = face.held - float((box.weight * point).sum())
+        shift = (float(root @ solved[:, 0]) - rest) / max(float(root @ solved[:, 1]), TINY)
+    point[free] = (solved[:, 0] - shift * solved[:, 1]) / root
+    return point, shift
+
+
+def _exchanged(
+    face: _Face, point: Array, slope: Array, shift: float, total: float, box: Box
+) -> _Face | None:
+    """The next face, None where this one holds the minimiser."""
+    below, above = face.free & (point < 0), face.free & (point > box.upper)
+    if below.any() or above.any():
+        return _Face(face.free & ~below & ~above, face.full | above, face.held)
+    if face.held is None and not box.low * (1 - 1e-12) <= total <= box.high * (1 + 1e-12):
+        return face._replace(held=box.low if total < box.low else box.high)
+    if face.held is not None and box.low < box.high and (shift < 0) == (face.held == box.high) and shift != 0:
+        return face._replace(held=None)
+    rounding = 1e-12 * float(np.abs(slope).max())
+    raised, lowered = ~face.free & ~face.full & (slope < -rounding), face.full & (slope > rounding)
+    if not raised.any() and not lowered.any():
+        return None
+    return _Face(face.free | raised | lowered, face.full & ~lowered, face.held)
