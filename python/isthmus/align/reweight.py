@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from .. import bandwidth, ops
-from ..arrays import Array, dtype_of, index_of, like, to_numpy, widened
+from ..arrays import Array, dtype_of, index_of, like, narrowed, to_numpy, widened
 from ..kernels import Kernel
 from .base import Reweighter
 from .checks import check_number
@@ -19,6 +19,8 @@ from .mean_matching import check_box, definite, in_place, solved
 __all__ = ["KMM"]
 
 STORED_ROWS = 4000  # up to here K is kept: 128 MB in float64
+NARROW_ERROR = 1e-5  # of an entry of K, up to which rows in float32 serve for the steps
+TINY_ROWS, HUGE_ROWS = 1e-15, 1e15  # float32 holds the squares of what is between
 
 
 class KMM(Reweighter):
@@ -48,7 +50,8 @@ class KMM(Reweighter):
     Rows may be CuPy arrays or CUDA tensors: K and its products are formed there; `weights_` are on the host.
 
     Cost: O(ns (ns + nt) d) for the kernel, then 10 to some hundred products with the block of K for the rows
-    of positive weight. K is stored up to 4000 source rows; beyond, it is formed anew for each product, but
+    of positive weight, and some ten systems of equations once these are 600 or fewer. K is stored up to 4000
+    source rows, in float32 for a `tol` of 1e-5 or more where that carries the rows; beyond, it is formed anew for each product, but
     for a block of up to 4000 rows in use.
     Source: Huang, Smola, Gretton, Borgwardt, Schoelkopf, NIPS 2006.
     """
@@ -85,7 +88,7 @@ class KMM(Reweighter):
         kappa = to_numpy(ops.kernel_matmul(source, target, share, kernel=self.kernel_)).astype(np.float64)
         solution = solved(
             type(self).__name__,
-            _matrix(source, self.kernel_),
+            _matrix(source, self.kernel_, float(self.tol)),
             kappa,
             (float(self.bound), max(0.0, total * (1 - eps)), total * (1 + eps)),
             w_source,
@@ -122,11 +125,51 @@ class _FormedMatrix:
         part = self.rows if index is None else self.rows[index_of(index, self.rows)]
         return lambda vector: _FormedMatrix(part, self.kernel).times(vector, precise)
 
+    def part(self, index: Array) -> Array:
+        rows = widened(self.rows[index_of(index, self.rows)])
+        return to_numpy(ops.kernel_matrix(rows, kernel=self.kernel))
+
     def row(self, index: int) -> Array:
         return to_numpy(ops.kernel_matrix(self.rows[index : index + 1], self.rows, kernel=self.kernel)[0])
 
 
-def _matrix(rows: Any, kernel: Kernel) -> box_qp.PositiveMatrix:
-    if len(rows) <= STORED_ROWS:
-        return box_qp.StoredMatrix(ops.kernel_matrix(rows, kernel=kernel))
-    return _FormedMatrix(rows, kernel)
+class _TwoPrecisions(_FormedMatrix):
+    """K of float64 rows: stored in float32, which leads, and formed in float64 where that is asked for."""
+
+    def __init__(self, rows: Any, kernel: Kernel, narrow: Any) -> None:
+        super().__init__(rows, kernel)
+        self.narrow = box_qp.StoredMatrix(narrow)
+        self._wide: box_qp.StoredMatrix | None = None
+
+    def times(self, vector: Array, precise: bool) -> Array:
+        return super().times(vector, True) if precise else self.narrow.times(vector, False)
+
+    def block(self, index: Array | None, precise: bool) -> Callable[[Array], Array]:
+        if not precise:
+            return self.narrow.block(index, False)
+        if self._wide is None:
+            self._wide = box_qp.StoredMatrix(ops.kernel_matrix(self.rows, kernel=self.kernel))
+        return self._wide.block(index, True)
+
+
+def _matrix(rows: Any, kernel: Kernel, tol: float) -> box_qp.PositiveMatrix:
+    if len(rows) > STORED_ROWS:
+        return _FormedMatrix(rows, kernel)
+    if dtype_of(rows) == np.float64 and not box_qp.needs_precision(len(rows), tol):
+        narrow = _narrow_matrix(rows, kernel)
+        if narrow is not None:
+            return _TwoPrecisions(rows, kernel, narrow)
+    return box_qp.StoredMatrix(ops.kernel_matrix(rows, kernel=kernel))
+
+
+def _narrow_matrix(rows: Any, kernel: Kernel) -> Any | None:
+    """K from centred float32 rows; None where a row of it shows that float32 does not carry them."""
+    if any(part.input == "dot" for _, part in kernel.parts):
+        return None
+    centred = rows - rows.mean(axis=0)
+    if not TINY_ROWS < float(abs(centred).max()) < HUGE_ROWS:
+        return None
+    outermost = int((centred * centred).sum(axis=1).argmax())
+    stored = ops.kernel_matrix(narrowed(centred), kernel=kernel)
+    exact = ops.kernel_matrix(rows[outermost : outermost + 1], rows, kernel=kernel)[0]
+    return stored if float(abs(stored[outermost] - exact).max()) <= NARROW_ERROR else None

@@ -41,12 +41,13 @@ def pivoted(
     scale = np.sqrt(box.weight)
     ridge = max(RIDGE * curvature, 1e-13 * float(box.weight @ block.diagonal()), TINY)
     total = float(box.weight @ start)
-    face = _Face((start > 0) & (start < box.upper), start >= box.upper, None)
+    held = next((end for end in (box.low, box.high) if abs(total - end) <= 1e-9 * end), None)
+    face = _Face((start > 0) & (start < box.upper), start >= box.upper, held)
     point, taken = start, 0
     for taken in range(1, min(rounds, ROUNDS) + 1):
         point, shift = _on_face(block, linear, box, start, scale, ridge, face)
         slope = block @ (box.weight * point) + ridge * (point - start) - linear + shift
-        total = float(box.weight @ point)
+        total = float(box.weight @ np.clip(point, 0.0, box.upper))
         following = _exchanged(face, point, slope, shift, total, box)
         if following is None:
             break
@@ -78,15 +79,19 @@ def _on_face(
     return point, shift
 
 
-def _exchanged(
-    face: _Face, point: Array, slope: Array, shift: float, total: float, box: Box
-) -> _Face | None:
+def _exchanged(face: _Face, point: Array, slope: Array, shift: float, total: float, box: Box) -> _Face | None:
     """The next face, None where this one holds the minimiser."""
-    below, above = face.free & (point < 0), face.free & (point > box.upper)
-    if below.any() or above.any():
-        return _Face(face.free & ~below & ~above, face.full | above, face.held)
     if face.held is None and not box.low * (1 - 1e-12) <= total <= box.high * (1 + 1e-12):
         return face._replace(held=box.low if total < box.low else box.high)
+    below, above = face.free & (point < 0), face.free & (point > box.upper)
+    if below.any() or above.any():
+        if face.held is not None and below.any() and above.any():
+            # Clipped entries miss the sum: the others move one way to restore it, and one side stays crossed.
+            none = np.zeros_like(below)
+            below, above = (below, none) if total >= face.held else (none, above)
+        return _Face(face.free & ~below & ~above, face.full | above, face.held)
+    if face.held is not None and not face.free.any():
+        return None
     if face.held is not None and box.low < box.high and (shift < 0) == (face.held == box.high) and shift != 0:
         return face._replace(held=None)
     rounding = 1e-12 * float(np.abs(slope).max())

@@ -7,7 +7,8 @@ Row weights w count repetitions: an entry of weight k is k equal entries of weig
 Method: accelerated proximal gradient with restarts in the metric H = l diag(w) + r w w'. Kernel matrices are
 close to a multiple of 11', so the one direction w takes most of their condition number, and the prox
 under H stays a search for one number, the shift that also serves the sum. Entries at a bound that the
-gradient holds there leave the products. Every operation treats equal entries alike, so the order of the rows
+gradient holds there leave the products. Once few entries are in use, `box_pivot` solves for them exactly; its
+point is taken where it lowers f. Every operation treats equal entries alike, so the order of the rows
 does not matter.
 
 Source of the steps: Beck and Teboulle, SIAM Journal on Imaging Sciences 2 (2009); of the restarts: O'Donoghue
@@ -37,13 +38,14 @@ from ...arrays import (
 from .box import TINY, Box, Metric, nearest
 from .box_pivot import pivoted
 
-__all__ = ["BoxSolution", "PositiveMatrix", "StoredMatrix", "minimise_in_box"]
+__all__ = ["BoxSolution", "PositiveMatrix", "StoredMatrix", "minimise_in_box", "needs_precision"]
 
-FIRST_CHECK = 10  # steps before the first look at the duality gap; later looks are a fifth of the way apart
+FIRST_CHECK = 10  # steps before the first look at the duality gap
+LATER_CHECK = 20  # least steps between later looks, which are a fifth of the way apart
 WHOLE = 0.7  # above this share of entries a smaller matrix is not worth gathering
 SLACK = 1.2  # l over the estimated curvature; the estimate comes from below
 COARSE = 1e-5  # the gap down to which products in float32 lead
-DIRECT = 1000  # most entries for systems of equations
+DIRECT = 600  # most entries for systems of equations
 FEW = 512  # up to here products in float64 cost no more
 FLAT = 1e-7  # least curvature taken, relative to that along w and to what moves an entry across the box
 REPAIRS = 20  # most entries raised for a dual point
@@ -157,7 +159,7 @@ def minimise_in_box(
     """
     n = len(linear)
     box = Box(np.ones(n) if weight is None else weight, np.asarray(upper, dtype=np.float64), low, high)
-    descent = _Descent(matrix, linear, box, precise=tol < COARSE or n <= FEW)
+    descent = _Descent(matrix, linear, box, precise=needs_precision(n, tol))
     taken, attempt = 0, FIRST_CHECK
     while True:
         value, gap = _certified(matrix, descent.image, linear, descent.point, box)
@@ -173,9 +175,14 @@ def minimise_in_box(
             if spent:
                 taken, attempt = taken + spent, 2 * (taken + spent)
                 continue
-        steps = min(max(FIRST_CHECK, taken // 5), max_iter - taken)
+        steps = min(max(LATER_CHECK if taken else FIRST_CHECK, taken // 5), max_iter - taken)
         descent.run(steps)
         taken += steps
+
+
+def needs_precision(n: int, tol: float) -> bool:
+    """Whether all products are in float64, from the first step on."""
+    return tol < COARSE or n <= FEW
 
 
 def _certified(
@@ -274,7 +281,12 @@ class _Descent:
             part = self.matrix.part(index)
             point = np.zeros(len(start))
             point[index], taken = pivoted(
-                part, self.linear[index], self.box.part(index), start[index], self.metric.plain, rounds - spent
+                part,
+                self.linear[index],
+                self.box.part(index),
+                start[index],
+                self.metric.plain,
+                rounds - spent,
             )
             spent += taken
             image = self.matrix.times(weight * point, self.precise)
