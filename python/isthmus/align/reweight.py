@@ -51,8 +51,8 @@ class KMM(Reweighter):
 
     Cost: O(ns (ns + nt) d) for the kernel, then 10 to some hundred products with the block of K for the rows
     of positive weight, and some ten systems of equations once these are 600 or fewer. K is stored up to 4000
-    source rows, in float32 for a `tol` of 1e-5 or more where that carries the rows; beyond, it is formed anew for each product, but
-    for a block of up to 4000 rows in use.
+    source rows, in float32 for a `tol` of 1e-5 or more where that carries the rows; beyond, it is
+    formed anew for each product, but for a block of up to 4000 rows in use.
     Source: Huang, Smola, Gretton, Borgwardt, Schoelkopf, NIPS 2006.
     """
 

@@ -1,7 +1,7 @@
-"""The minimiser of `box_qp` over a few entries, exactly: the free entries by a linear system, then exchanges.
+"""The minimiser of `box_qp` over a few entries, exactly: linear systems for the free ones, and exchanges.
 
-Source of the exchanges: Portugal, Judice and Vicente, Mathematics of Computation 63 (1994); Kim and Park, SIAM
-Journal on Scientific Computing 33 (2011).
+Source of the exchanges: Portugal, Judice and Vicente, Mathematics of Computation 63 (1994); Kim and Park,
+SIAM Journal on Scientific Computing 33 (2011).
 """
 
 from __future__ import annotations
@@ -30,11 +30,11 @@ class _Face(NamedTuple):
 def pivoted(
     block: Array, linear: Array, box: Box, start: Array, curvature: float, rounds: int
 ) -> tuple[Array, int]:
-    """The b of the box that minimises f(b) + s sum w (b - start)^2 / 2 with a slight s, and the systems solved.
+    """The b that minimises f(b) + s sum w (b - start)^2 / 2 in the box, s slight, and the systems solved.
 
-    `block` is K (n, n) in float64. In each round the free entries solve their equations; those outside the box
-    go to the bound they crossed, and if none is outside, those whose slope points inwards become free. Where
-    the rounds do not suffice the result is feasible, not optimal.
+    `block` is K (n, n) in float64. In each round the free entries solve their equations; those outside
+    the box go to the bound they crossed, and if none is outside, those whose slope points inwards become
+    free. Where the rounds do not suffice, or a system is singular, the result is feasible, not optimal.
 
     Cost: O(n^3 / 3) for each system, fewer as entries leave.
     """
@@ -44,8 +44,12 @@ def pivoted(
     held = next((end for end in (box.low, box.high) if abs(total - end) <= 1e-9 * end), None)
     face = _Face((start > 0) & (start < box.upper), start >= box.upper, held)
     point, taken = start, 0
-    for taken in range(1, min(rounds, ROUNDS) + 1):
-        point, shift = _on_face(block, linear, box, start, scale, ridge, face)
+    while taken < min(rounds, ROUNDS):
+        taken += 1
+        try:
+            point, shift = _on_face(block, linear, box, start, scale, ridge, face)
+        except np.linalg.LinAlgError:
+            break
         slope = block @ (box.weight * point) + ridge * (point - start) - linear + shift
         total = float(box.weight @ np.clip(point, 0.0, box.upper))
         following = _exchanged(face, point, slope, shift, total, box)

@@ -280,13 +280,9 @@ class _Descent:
             index = np.flatnonzero(chosen)
             part = self.matrix.part(index)
             point = np.zeros(len(start))
+            few, curvature = self.box.part(index), self.metric.plain
             point[index], taken = pivoted(
-                part,
-                self.linear[index],
-                self.box.part(index),
-                start[index],
-                self.metric.plain,
-                rounds - spent,
+                part, self.linear[index], few, start[index], curvature, rounds - spent
             )
             spent += taken
             image = self.matrix.times(weight * point, self.precise)
