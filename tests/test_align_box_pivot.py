@@ -87,7 +87,7 @@ def test_hard_matrices_are_solved_to_their_proven_gap(name, eps, bound, dtype):
 
 
 def test_few_entries_in_use_are_solved_for_in_few_rounds():
-    # 600 rows of which a tenth is in use: accelerated steps alone take over a hundred.
+    # 600 rows of which an eighth is in use: accelerated steps alone take 90.
     rng = np.random.default_rng(0)
     X, T = rng.normal(size=(600, 20)), rng.normal(0.5, 1.0, (600, 20))
 
@@ -97,4 +97,4 @@ def test_few_entries_in_use_are_solved_for_in_few_rounds():
     K, q = kernel(X, X), kernel(X, T).sum(axis=1)
     found = minimise_in_box(StoredMatrix(K), q, np.full(600, 1000.0), 25.0, 1175.0)
     assert found.gap <= 1e-4 * abs(found.value)
-    assert found.n_iter < 60
+    assert found.n_iter < 40
