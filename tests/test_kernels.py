@@ -156,6 +156,26 @@ def test_wide_and_narrow_rows_with_duplicates_have_the_same_exact_median(width, 
     assert bandwidth.resolve(im.RBF(), x).bandwidth == pytest.approx(np.median(pdist(x)), rel=1e-12)
 
 
+def test_the_median_is_exact_however_the_distances_lie(rng):
+    n = 700
+    periodic = np.zeros(n)
+    periodic[::15] = (
+        np.arange(len(periodic[::15])) + 1e3
+    )  # what a stride through the pairs misses or meets alone
+    for values in (
+        np.arange(n) * 1.0,
+        np.repeat([0.0, 1.0], n // 2) + 1e-3 * rng.normal(size=n),
+        np.repeat([0.0, 5.0, 7.0], [n // 2, n // 4, n // 4]),
+        np.exp(rng.normal(size=n) * 10),
+        periodic + 1e-6 * rng.normal(size=n),
+    ):
+        distances = pdist(values[:, None])
+        expected = np.median(distances)
+        if expected == 0:
+            expected = np.median(distances[distances > 0])
+        assert bandwidth.resolve(im.RBF(), values[:, None]).bandwidth == expected
+
+
 def test_the_median_of_many_rows_is_that_of_a_fixed_sample(rng):
     x = rng.normal(size=(bandwidth.MEDIAN_ROWS + 500, 2))
     first, second = bandwidth.resolve(im.RBF(), x), bandwidth.resolve(im.RBF(), x[:1000], x[1000:])

@@ -20,6 +20,7 @@ MEDIAN_ROWS = 2000
 
 _AGGREGATE_ROWS = 500  # rows of each sample that "mmdagg" looks at, as published
 _BLOCK = 128  # rows of distances computed at once
+_SAMPLED = 1 << 14  # distances that are sorted to find where the median lies
 # Pairs whose squared distance is below this fraction of |x|^2 + |y|^2 are computed by direct differences: the
 # rest keep a relative error below 1e-11.
 _CANCELLATION = 1e-5
@@ -89,7 +90,7 @@ class _Rows:
         return self._pooled
 
     def pooled_distances(self, metric: str) -> Array:
-        """Distances of all pairs of pooled rows, in no particular order; rules may reorder them."""
+        """Distances of all pairs of pooled rows, in no particular order."""
         if metric not in self._distances:
             self._distances[metric] = _distances(self.pooled(), metric)
         return self._distances[metric]
@@ -231,12 +232,19 @@ def _wide_squared_distances(x: Array) -> Array:
 
 
 def _middle(values: Array) -> float:
-    """The median, by partial sorting in place; 0 for no values."""
+    """The median; 0 for no values. Only what lies between two values of a sample around it is sorted."""
     if values.size == 0:
         return 0.0
-    middle = ((values.size - 1) // 2, values.size // 2)
-    values.partition(middle)
-    return float(values[middle[0]] + values[middle[1]]) / 2
+    middle = np.array([(values.size - 1) // 2, values.size // 2])
+    some = np.sort(values[:: max(1, values.size // _SAMPLED)])
+    place, reach = len(some) // 2, 4 * math.isqrt(len(some))
+    low, high = some[max(0, place - reach)], some[min(len(some) - 1, place + reach)]
+    near = values[(values >= low) & (values <= high)]
+    rank = middle - np.count_nonzero(values < low)
+    if rank[0] < 0 or rank[1] >= near.size:
+        near, rank = values, middle
+    near = np.partition(near, rank)
+    return float(near[rank[0]] + near[rank[1]]) / 2
 
 
 def _float64(x: Any) -> Array:
