@@ -121,6 +121,26 @@ void bind_project(const Array<T>& x, const Array<T>& w, const std::optional<Arra
     without_gil([&] { project(run, rows, d, weights, bias, n_columns, activation, to); });
 }
 
+template <class T>
+void bind_moments(const Array<T>& x, const std::optional<Array<T>>& weights, const Array<T>& origin,
+                  Array<double>& sums, Array<double>& scatter, const Run& run) {
+    need(x.ndim() == 2, "x must be 2-D");
+    const std::size_t d = std::size_t(x.shape(1));
+    const Rows<T> rows = rows_of(x, d);
+    need(origin.ndim() == 1 && origin.shape(0) == x.shape(1) && (origin.flags() & py::array::c_style),
+         "origin must be (d,)");
+    const T* factors = nullptr;
+    if (weights) {
+        need(weights->ndim() == 1 && weights->shape(0) == x.shape(0) && (weights->flags() & py::array::c_style),
+             "weights must be (n,)");
+        factors = weights->data();
+    }
+    need(sums.ndim() == 1 && sums.shape(0) == x.shape(1) && (sums.flags() & py::array::c_style), "sums must be (d,)");
+    double *to_sums = sums.mutable_data(), *to_scatter = output(scatter, d, d);
+    const T* from = origin.data();
+    without_gil([&] { moments(run, rows, d, factors, from, to_sums, to_scatter); });
+}
+
 // w (d, q), or None and signs (3, padded) and scales (padded,) in blocks of `width`.
 template <class T>
 Frequencies<T> frequencies_of(const Array<T>& x, const Array<double>& centre, const std::optional<Array<T>>& w,
@@ -194,6 +214,13 @@ void bind_for(py::module_& m) {
         },
         "x"_a.noconvert(), "w"_a.noconvert(), "b"_a.noconvert().none(true), "activation"_a, "out"_a.noconvert(),
         py::kw_only(), "level"_a, "n_threads"_a);
+    m.def(
+        "moments",
+        [](const Array<T>& x, const std::optional<Array<T>>& weights, const Array<T>& origin, Array<double> sums,
+           Array<double> scatter, const std::string& level,
+           unsigned n_threads) { bind_moments<T>(x, weights, origin, sums, scatter, run_on(level, n_threads)); },
+        "x"_a.noconvert(), "weights"_a.noconvert().none(true), "origin"_a.noconvert(), "sums"_a.noconvert(),
+        "scatter"_a.noconvert(), py::kw_only(), "level"_a, "n_threads"_a);
     m.def(
         "fourier_features",
         [](const Array<T>& x, const Array<double>& centre, const std::optional<Array<T>>& w,

@@ -99,6 +99,12 @@ template <class T>
 void project(const Run& run, Rows<T> x, std::size_t d, const T* w, const T* b, std::size_t n_columns,
              Activation activation, T* out);
 
+// sums (d,) = sum_i w_i (x_i - origin) and scatter (d, d) = sum_i w_i (x_i - origin)(x_i - origin)'. Products in T,
+// sums of more than a few rows in float64; weights (x.count,) or null for 1, origin (d,).
+template <class T>
+void moments(const Run& run, Rows<T> x, std::size_t d, const T* weights, const T* origin, double* sums,
+             double* scatter);
+
 // Floating-point operations a second of fused multiply-adds in float32, the best of a few short runs.
 double fma_rate(const Run& run);
 

@@ -122,6 +122,18 @@ def test_moments_of_blocks_are_the_moments_of_the_rows(n, dtype, offset, monkeyp
     np.testing.assert_allclose(found.scatter / n, covariance, atol=tolerance * np.abs(covariance).max())
 
 
+@pytest.mark.parametrize("kind", ["float32", ">f8", "by column"])
+def test_moments_of_rows_in_another_form_are_the_moments_of_the_rows(kind, monkeypatch):
+    monkeypatch.setattr(pencil, "CAST_BYTES", 1)  # blocks of 64 rows
+    rows, weight = np.random.default_rng(0).standard_normal((200, 5)), np.arange(200.0)
+    given = np.asfortranarray(rows) if kind == "by column" else rows.astype(kind)
+    exact = given.astype(np.float64)
+    found = pencil.moments(given, weight)
+    mean = weight @ exact / weight.sum()
+    np.testing.assert_allclose(found.mean, mean, atol=1e-14)
+    np.testing.assert_allclose(found.scatter, (weight * (exact - mean).T) @ (exact - mean), atol=1e-9)
+
+
 def test_weighted_moments_count_a_row_as_often_as_its_weight_says():
     rng = np.random.default_rng(0)
     rows, weight = rng.standard_normal((50, 4)), rng.integers(0, 4, 50).astype(float)

@@ -201,6 +201,11 @@ out = np.empty((1000, 8000), np.float32)
 def long_call():
     native.project(X, W, None, "cos", out, level=LEVEL, n_threads=2)
 """,
+    "moments": """
+X, out = np.ones((30_000, 2000), np.float32), np.empty((2000, 2000))
+def long_call():
+    native.moments(X, None, X[0], np.empty(2000), out, level=LEVEL, n_threads=2)
+""",
 } | {
     f"mmd2_grad, {kernel}": f"""
 X = np.random.default_rng(0).standard_normal((1, 15_000, 64), np.float32)
@@ -465,6 +470,7 @@ def test_operations_leave_the_callers_float_environment_alone(n_threads, level):
     native.kernel_matrix(X, None, RBF, np.empty((600, 600), np.float32), **how)
     native.kernel_matmul(X, None, V, RBF, False, np.empty((600, 3), np.float32), **how)
     native.project(X, W, None, "tanh", np.empty((600, 40), np.float32), **how)
+    native.moments(X, None, X[0], np.empty(8), np.empty((8, 8)), **how)
     with pytest.raises(ValueError, match="out has the wrong shape"):
         native.kernel_matrix(X, None, RBF, np.empty((600, 60), np.float32), **how)
     assert control_word() == before

@@ -5,6 +5,7 @@
 #include "fourier.hpp"
 #include "grad_direct.hpp"
 #include "matmul.hpp"
+#include "moments.hpp"
 #include "pack.hpp"
 #include "permuted.hpp"
 #include "project.hpp"
@@ -35,7 +36,7 @@ constexpr Engine<T> kEngine = {
     size_t(kRows), size_t(kCols<T>), size_t(kLanes<T>), size_t(kWord<T>), kGroup<T>,        panel_size<T>,
     pack<T>,       widen_range<T>,   add_rows<T>,       sum<T>,           store_matrix<T>,  mirror<T>,
     matmul<T>,     matmul_self<T>,   grad<T>,           grad_direct<T>,   permuted_sums<T>, project<T>,
-    fourier<T>,    apply<T>,         spin<T>,
+    moments<T>,    fourier<T>,       apply<T>,          spin<T>,
 };
 
 }  // namespace

@@ -194,6 +194,27 @@ struct ProjectTask {
     size_t out_stride;
 };
 
+// For the columns of some panels of `cols`, sums (d,) and scatter += sum_i w_i c_i and sum_i w_i c_i c_i', c = x -
+// origin. The scatter is kept panel after panel; each holds the rows 0 to (panel + 1) * cols - 1 of its columns, of
+// which those on and above the diagonal are summed.
+template <class T>
+struct MomentsTask {
+    const T* x;
+    ptrdiff_t x_stride;
+    size_t n_rows, d;
+    const T* origin;
+    const T* weights;  // (n_rows,) or null for 1
+    size_t panel_begin, panel_end;
+    T* block;                // workspace, kMomentsRows numbers for each column of all panels
+    double *sums, *scatter;  // of all panels
+};
+constexpr size_t kMomentsRows = 256;  // summed in T before float64 takes over
+
+// Numbers in the scatter of so many panels.
+ISTHMUS_FN constexpr size_t moments_size(size_t cols, size_t panels) {
+    return cols * cols * (panels * (panels + 1) / 2);
+}
+
 constexpr size_t kSpinPacks = 12;
 
 // Features of rows x: the cosines, then the sines, of q = n_frequencies phases (x - centre) W. Stored, times
@@ -253,6 +274,7 @@ struct Engine {
     double (*grad_direct)(const GradDirectTask<T>&) noexcept;
     void (*permuted)(const PermutedTask<T>&) noexcept;
     void (*project)(const ProjectTask<T>&) noexcept;
+    void (*moments)(const MomentsTask<T>&) noexcept;
     void (*fourier)(const FourierTask<T>&) noexcept;
     void (*apply)(const Terms&, const T* u, T* out, size_t count) noexcept;  // out = sum of weighted kernel values
     T (*spin)(size_t steps) noexcept;  // kSpinPacks independent fused multiply-adds of whole packs in each step

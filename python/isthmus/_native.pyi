@@ -80,6 +80,16 @@ def subset_sums(bits: _Array, values: _Array, sums: _Array, *, n_threads: int) -
 def project(
     x: _Array, w: _Array, b: _Array | None, activation: str, out: _Array, *, level: str, n_threads: int
 ) -> None: ...
+def moments(
+    x: _Array,
+    weights: _Array | None,
+    origin: _Array,
+    sums: _Array,
+    scatter: _Array,
+    *,
+    level: str,
+    n_threads: int,
+) -> None: ...
 def fourier_features(
     x: _Array,
     centre: _Array,

@@ -28,7 +28,7 @@ __all__ = ["Explanation", "explain", "info", "simd"]
 LEVELS = ("base", "avx2", "avx512", "amx", "neon")
 OPERATIONS = (
     *("block_sums", "fourier_features", "fourier_sums"),
-    *("kernel_matmul", "kernel_matrix", "mmd2_grad", "permuted_sums", "project"),
+    *("kernel_matmul", "kernel_matrix", "mmd2_grad", "moments", "permuted_sums", "project"),
 )
 
 # Levels that multiply float32 rows as parts, and the kernels that need no such products.
@@ -139,6 +139,20 @@ def project(x: Any, w: Any, b: Any, activation: str, out: Any, where: Home) -> N
         native=lambda module, how: module.project(x, w, b, activation, out, **how),
         formula=lambda xp: reference.project(x, w, b, activation, out, xp),
     )
+
+
+def moments(x: Any, weights: Any, origin: Any, where: Home) -> tuple[Any, Any]:
+    """Sums (d,) and scatter (d, d) of x about an origin, float64; see `reference.moments`."""
+    d, float64 = len(origin), np.dtype(np.float64)
+    sums, scatter = where.empty((d,), float64), where.empty((d, d), float64)
+    _run(
+        "moments",
+        where,
+        x,
+        native=lambda module, how: module.moments(x, weights, origin, sums, scatter, **how),
+        formula=lambda xp: reference.moments(x, weights, origin, sums, scatter, xp),
+    )
+    return sums, scatter
 
 
 def fourier_features(x: Any, frequencies: Frequencies, amplitude: float, out: Any, where: Home) -> None:

@@ -53,6 +53,22 @@ def project(x: Any, w: Any, b: Any, activation: str, out: Any, xp: Any) -> None:
         out[rows] = ACTIVATIONS[activation](z if b is None else z + b, xp)
 
 
+def moments(x: Any, weights: Any, origin: Any, sums: Any, scatter: Any, xp: Any) -> None:
+    """sums (d,) = sum_i w_i c_i and scatter (d, d) = sum_i w_i c_i c_i', c = x - origin.
+
+    x (n, d), weights (n,) or None for 1, origin (d,).
+    """
+    sums[:] = 0
+    scatter[:] = 0
+    for rows in _slices(len(x), xp):
+        centred = xp.asarray(x[rows], dtype=xp.float64) - xp.asarray(origin, dtype=xp.float64)
+        factor = (
+            xp.ones_like(centred[:, 0]) if weights is None else xp.asarray(weights[rows], dtype=xp.float64)
+        )
+        sums += factor @ centred
+        scatter += (centred * factor[:, None]).T @ centred
+
+
 def fourier_features(x: Any, frequencies: Frequencies, amplitude: float, out: Any, xp: Any) -> None:
     """out = amplitude [cos z, sin z], z the phases of x (n, d); out (n, 2 q)."""
     for rows in _slices(len(x), xp):

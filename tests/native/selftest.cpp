@@ -361,6 +361,32 @@ void test_project(const Shape& s) {
 }
 
 template <class T>
+void test_moments(const Shape& s) {
+    const Sample<T> x(s.n, s.d, s.n % 3);
+    const std::vector<T> origin = random_vector<T>(s.d, -2, 2), weights = random_vector<T>(s.n, 0, 2);
+    for (const T* w : {static_cast<const T*>(nullptr), weights.data()}) {
+        Matrix expected(s.d + s.d * s.d);  // the sums, then the scatter
+        for (std::size_t i = 0; i < s.n; ++i)
+            for (std::size_t k = 0; k < s.d; ++k) {
+                const double left = (w ? double(w[i]) : 1.0) * (x.at(i, k) - double(origin[k]));
+                expected[k] += left;
+                for (std::size_t j = 0; j < s.d; ++j)
+                    expected[s.d + k * s.d + j] += left * (x.at(i, j) - double(origin[j]));
+            }
+        for (const std::string& level : available_levels()) {
+            std::vector<double> found = filled<double>(expected.size());
+            moments(run_at(level), x.rows(), s.d, w, origin.data(), found.data(), found.data() + s.d);
+            double error = 0;
+            for (std::size_t i = 0; i < expected.size(); ++i) {
+                const double off = std::fabs(found[i] - expected[i]);
+                if (!(off <= error)) error = off;
+            }
+            check(level, "moments", error, kKernelBound<T> * largest(expected), place(kDtype<T>, "", s));
+        }
+    }
+}
+
+template <class T>
 void test_all_sizes() {
     for (const Shape& s : shapes()) {
         const std::size_t gap = s.n % 3;
@@ -374,6 +400,7 @@ void test_all_sizes() {
             test_block_sums(kernel, x, y, xx, xy, yy, s.n % 2 == 0, where);
         }
         test_project<T>(s);
+        test_moments<T>(s);
     }
 }
 

@@ -16,7 +16,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from scipy import linalg
 
-from ...arrays import Array, Home, as_dtype, beside, home, like, namespace, to_numpy
+from ... import backends
+from ...arrays import Array, Home, as_dtype, beside, home, is_rows, like, namespace, to_numpy
+from ...ops import HOST
 
 __all__ = [
     "Moments",
@@ -45,6 +47,7 @@ __all__ = [
 
 SMALL_PENCIL = 1024  # up to here a whole eigendecomposition costs little more than the wanted part
 BLOCK_BYTES = 2 << 20  # rows centred at once: large enough for BLAS, small enough for a shared cache
+CAST_BYTES = 16 << 20  # rows brought to another dtype at once: some tasks for each thread
 DEVICE_BLOCK_BYTES = 32 << 20  # of rows on a GPU: large beside a launch, small beside its memory
 ORIGIN_ROWS = 256  # whose mean stands for the mean of all until that is known
 
@@ -96,23 +99,51 @@ def moments(rows: Array, weight: Array | None = None, *, dtype: Any = np.float64
 
 def _moments_about(origin: Array, rows: Array, weight: Array | None) -> Moments:
     """Moments of `rows` from rows minus `origin` (d,), multiplied in its dtype."""
-    n, d = rows.shape
-    total = float(n) if weight is None else float(weight.sum())
-    scatter, rest = np.zeros((d, d)), np.zeros(d)
+    total = float(len(rows)) if weight is None else float(weight.sum())
+    found = _sums_on_host if namespace(rows) is np else _sums_on_device
     with np.errstate(over="ignore", invalid="ignore", under="ignore"):
-        unit = np.ones(n, origin.dtype) if weight is None else weight.astype(origin.dtype)
-        for block, centred in centred_blocks(rows, origin):
-            rest += weighted_sum(unit[block], centred)
-            if weight is not None:
-                centred *= like(np.sqrt(unit[block])[:, None], centred)
-            scatter += to_numpy(centred.T @ centred)
+        rest, scatter = found(origin, rows, None if weight is None else weight.astype(origin.dtype))
         drift = rest / total
         return Moments(total, origin + drift, scatter - total * np.outer(drift, drift))
 
 
+def _sums_on_host(origin: Array, rows: Array, weight: Array | None) -> tuple[Array, Array]:
+    """Weighted sum (d,) and scatter (d, d) of `rows` about `origin`, multiplied in its dtype."""
+    if is_rows(rows, origin.dtype, HOST):
+        return backends.moments(rows, weight, origin, HOST)
+    d = len(origin)
+    rest, scatter = np.zeros(d), np.zeros((d, d))
+    blocks = _slices(len(rows), CAST_BYTES // origin.nbytes)
+    buffer = np.empty((blocks[0].stop, d), origin.dtype)
+    for block in blocks:
+        cast = buffer[: block.stop - block.start]
+        cast[...] = rows[block]
+        sums = backends.moments(cast, None if weight is None else weight[block], origin, HOST)
+        rest += sums[0]
+        scatter += sums[1]
+    return rest, scatter
+
+
+def _sums_on_device(origin: Array, rows: Array, weight: Array | None) -> tuple[Array, Array]:
+    """As `_sums_on_host`, of rows on a GPU."""
+    d = len(origin)
+    rest, scatter = np.zeros(d), np.zeros((d, d))
+    unit = np.ones(len(rows), origin.dtype) if weight is None else weight
+    for block, centred in centred_blocks(rows, origin):
+        rest += weighted_sum(unit[block], centred)
+        if weight is not None:
+            centred *= like(np.sqrt(unit[block])[:, None], centred)
+        scatter += to_numpy(centred.T @ centred)
+    return rest, scatter
+
+
 def row_blocks(n_rows: int, row_bytes: int, on_device: bool = False) -> list[slice]:
     """Slices of rows that together make about `BLOCK_BYTES`, or `DEVICE_BLOCK_BYTES`."""
-    block = max(64, (DEVICE_BLOCK_BYTES if on_device else BLOCK_BYTES) // row_bytes)
+    return _slices(n_rows, (DEVICE_BLOCK_BYTES if on_device else BLOCK_BYTES) // row_bytes)
+
+
+def _slices(n_rows: int, block: int) -> list[slice]:
+    block = max(64, block)
     return [slice(start, min(start + block, n_rows)) for start in range(0, n_rows, block)]
 
 
