@@ -208,7 +208,7 @@ struct MomentsTask {
     T* block;                // workspace, kMomentsRows numbers for each column of all panels
     double *sums, *scatter;  // of all panels
 };
-constexpr size_t kMomentsRows = 256;  // summed in T before float64 takes over
+constexpr size_t kMomentsRows = 128;  // summed in T before float64 takes over
 
 // Numbers in the scatter of so many panels.
 ISTHMUS_FN constexpr size_t moments_size(size_t cols, size_t panels) {
