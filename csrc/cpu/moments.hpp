@@ -55,21 +55,8 @@ template <int kCount, class T>
 ISTHMUS_FN void add_products(const T* left, const T* right, size_t rows, double* sums) {
     Tile<T> tile;
     clear(tile);
-    for (size_t k = 0; k < rows; ++k, left += kCols<T>, right += kCols<T>) {
-        Pack<T> b[kCount];
-#pragma GCC unroll 4
-        for (int c = 0; c < kCount; ++c) b[c] = load(right + c * kLanes<T>);
-#pragma GCC unroll 16
-        for (int r = 0; r < kRows; ++r) {
-            const Pack<T> a = splat(left[r]);
-#pragma GCC unroll 4
-            for (int c = 0; c < kCount; ++c) tile.at[r][c] = fma(a, b[c], tile.at[r][c]);
-        }
-    }
-#pragma GCC unroll 16
-    for (int r = 0; r < kRows; ++r)
-#pragma GCC unroll 4
-        for (int c = 0; c < kCount; ++c) add_wide<T>(tile.at[r][c], sums + r * kCols<T> + c * kLanes<T>);
+    accumulate_more<Pairing::Dot, kCols<T>, 1, kCount>(left, right, rows, tile);
+    each_pack<kCount>([&](int r, int c) { add_wide<T>(tile.at[r][c], sums + r * kCols<T> + c * kLanes<T>); });
 }
 
 // Fetches some rows of the next block while this one is multiplied: 8 % of the time of 256 columns, 17 % of 64.
