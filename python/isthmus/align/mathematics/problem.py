@@ -21,13 +21,15 @@ from ...arrays import (
 )
 from ...kernels import Kernel, Linear
 from . import kernel_rows, pencil
-from .embedding import Projection, Rows, draw_landmarks, row_space
+from .diagonal_pencil import leading_of_diagonal
+from .embedding import Projection, Rows, draw_landmarks
 from .krylov import KrylovSpace
 from .pencil import Solution
+from .row_reduction import reduce_by_squares, reduce_exactly
 
 __all__ = ["Problem", "pose"]
 
-CLEAR = 1e-10  # share of the largest square above which a direction is as exact from its square
+LEFT_OUT = 1e-9  # residual that what a reduction leaves out may cost: a tenth of the gate
 BLOCKS = (32, 160)  # least and most columns of a product with K
 
 
@@ -141,42 +143,42 @@ class Primal(Problem):
 
 
 class LinearDual(Problem):
-    """G = X X': the ridge on the n rows, reduced exactly to the rank of the rows. Form (b)."""
+    """G = X X': the ridge on the n rows, reduced to their rank, with a diagonal scatter. Form (b)."""
 
     def __init__(self, rows: Rows, reg: float) -> None:
         super().__init__(rows, reg)
         self.limit = min(rows.n - 1, rows.samples[0].shape[1])
         self._rows = rows.weighted()
-        self._quick = self._reduce(_row_space_by_squares(self._rows))
-
-    def _reduce(self, space: tuple[Any, Array] | None) -> bool:
-        """Take W and the squares of the singular values; None: by the singular value decomposition."""
-        if space is None:
-            w, singular, _ = row_space(self._rows)
-            self._w, self._scale = w, singular**2
-        else:
-            self._w, self._scale = space
-        spread = pencil.centred(self._w, self.rows.root) * beside(self._scale, self._w)
-        self._scatter = to_numpy(spread.T @ spread)
-        return space is not None
+        self._reduced = reduce_by_squares(self._rows, rows.root) or reduce_exactly(self._rows, rows.root)
 
     def solve(self, contrasts: Array, n_components: int) -> tuple[Solution, Array]:
-        if self._quick and n_components > len(self._scale):
-            self._quick = self._reduce(None)  # squares may have hidden some of the rank
-        w, scale = self._w, self._scale[:, None]
-        inner = to_numpy(w.T @ beside(contrasts, w))
-        small_factor = scale * inner / np.sqrt(pencil.contrast_norm(contrasts))
-        wanted = min(n_components, len(scale))
-        small = pencil.solve_metric(self._scatter, small_factor, self.reg, wanted)
-        vectors, images = w @ beside(small.vectors, w), w @ beside(scale * small.vectors, w)
+        small, small_factor = self._solve_reduced(contrasts, n_components)
+        w = self._reduced.basis
+        vectors = w @ beside(small.vectors, w)
+        images = w @ beside(self._reduced.gram @ small.vectors, w)
         if not self.rows.where.on_host or not pencil.needs_care(small_factor, self.reg):
             # W has orthonormal columns: lengths, residuals included, are those of the small problem.
             return small._replace(vectors=vectors, images=images), w @ beside(small_factor, w)
         factor = self._precise_factor(contrasts)
         scatter_times = self._rows @ (self._rows.T @ pencil.centred(images, self.rows.root))
-        trace = float(np.trace(self._scatter))
+        trace = float(self._reduced.scatter.sum())
         solution = pencil.finished(small.eigenvalues, vectors, scatter_times, factor, self.reg, trace)
         return solution._replace(images=images[:, : len(solution.eigenvalues)]), factor
+
+    def _solve_reduced(self, contrasts: Array, n_components: int) -> tuple[Solution, Array]:
+        """The solution in the basis, and F there (p, q), in the exact basis where the squares do not do."""
+        w, gram, scatter = self._reduced.basis, self._reduced.gram, self._reduced.scatter
+        factor = gram @ to_numpy(w.T @ beside(contrasts, w)) / np.sqrt(pencil.contrast_norm(contrasts))
+        wanted = min(n_components, len(scatter))
+        values, vectors = leading_of_diagonal(scatter, factor, self.reg, wanted)
+        times = scatter[:, None] * vectors
+        solution = pencil.finished(values, vectors, times, factor, self.reg, float(scatter.sum()))
+        missing = self._reduced.missing(solution, factor, self.reg)
+        few = n_components + factor.shape[1] > len(scatter)
+        if self._reduced.left and (few or (missing > LEFT_OUT).any()):
+            self._reduced = reduce_exactly(self._rows, self.rows.root)
+            return self._solve_reduced(contrasts, n_components)
+        return solution._replace(residuals=np.hypot(solution.residuals, missing)), factor
 
     def _precise_factor(self, contrasts: Array) -> Array:
         """F in extended precision: |F|^2 / reg magnifies what rounding F does to F'a."""
@@ -189,23 +191,6 @@ class LinearDual(Problem):
     def projection(self, solution: Solution) -> Projection:
         components = self.rows.root[:, None] * to_numpy(solution.vectors)
         return Projection(components, to_numpy(self._rows.T @ solution.vectors), None)
-
-
-def _row_space_by_squares(rows: Any) -> tuple[Any, Array] | None:
-    """Orthonormal W (n, r) that spans `rows` (n, d), and the squares of the singular values, ascending.
-
-    From the eigenvectors of rows'rows, in a quarter of the time of a singular value decomposition. None where
-    that is not as exact: n < d, or directions near the rounding of the squares.
-    """
-    n, d = rows.shape
-    if n < d:
-        return None
-    values, vectors = np.linalg.eigh(to_numpy(rows.T @ rows))
-    kept = values > n * np.finfo(float).eps * values[-1]
-    if not kept.any() or values[kept][0] < CLEAR * values[-1]:
-        return None
-    values = values[kept]
-    return rows @ beside(vectors[:, kept] / np.sqrt(values), rows), values
 
 
 class StoredDual(Problem):
