@@ -195,9 +195,10 @@ def test_a_wrong_parameter_is_named(parameters, message):
         im.MEDA(**parameters).fit(X, y, X_target)
 
 
-@pytest.mark.parametrize("block", [1, 200, 1 << 22])
-def test_nearest_rows_and_graph_are_those_of_a_direct_search(monkeypatch, block):
+@pytest.mark.parametrize(("block", "least"), [(1, 1), (1, 7), (200, 1), (1 << 22, 64)])
+def test_nearest_rows_and_graph_are_those_of_a_direct_search(monkeypatch, block, least):
     monkeypatch.setattr(neighbours, "BLOCK", block)
+    monkeypatch.setattr(neighbours, "LEAST", least)
     X, _, X_target, _ = three_classes()
     expected = NearestNeighbors(n_neighbors=1).fit(X + 1e3).kneighbors(X_target + 1e3)[1][:, 0]
     np.testing.assert_array_equal(neighbours.nearest_rows(X_target + 1e3, X + 1e3), expected)

@@ -50,7 +50,7 @@ def direction_graph(rows: Array, count: int, weight: Array) -> sparse.csr_array:
     each stands for `weight` (n,) equal ones, at least for one. Of equal rows that are too many to be among
     the `count` nearest each gets its share of an edge; the diagonal is the mean over the pairs of a row's
     equals.
-    Cost: O(n^2 d) time, O(BLOCK + n count) memory.
+    Cost: O(n^2 d) time, O(BLOCK + n (count + LEAST)) memory.
     """
     n = len(rows)
     times = np.maximum(weight, 1.0)
