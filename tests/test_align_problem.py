@@ -208,16 +208,3 @@ def test_landmarks_that_make_no_sense_are_refused(options, message):
     X, _, X_target, _ = shifted_classes(3.0, 0, n=30)
     with pytest.raises(ValueError, match=message):
         im.TCA(**options).fit(X, X_target=X_target)
-
-
-@pytest.mark.parametrize(("spread", "quick"), [(3.0, True), (7.0, False)])
-def test_the_reduction_of_a_linear_dual_is_exact_by_squares_or_without_them(spread, quick):
-    rng = np.random.default_rng(0)
-    X = rng.normal(size=(60, 9)) * np.logspace(0, -spread, 9)
-    X[:, 4] = X[:, 0] - X[:, 1]  # rank 8
-    dual = problem.LinearDual(Rows((X[:35], X[35:]), (np.ones(35), np.ones(25))), 1.0)
-    assert dual._quick is quick
-    w, scale = dual._w, dual._scale
-    assert w.shape == (60, 8)
-    np.testing.assert_allclose(w.T @ w, np.eye(8), atol=1e-8)
-    np.testing.assert_allclose((w * scale) @ w.T, X @ X.T, atol=1e-13 * scale.max())

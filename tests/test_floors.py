@@ -36,6 +36,8 @@ FLOORS = [
         "align.mathematics.krylov",
         "align.mathematics.embedding",
         "align.mathematics.kernel_rows",
+        "align.mathematics.diagonal_pencil",
+        "align.mathematics.row_reduction",
         "align.mathematics.problem",
         "align.mathematics.lanczos",
         "align.mathematics.z_form",

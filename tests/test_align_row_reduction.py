@@ -1,0 +1,104 @@
+"""The linear dual in its reduced basis: what it holds and leaves out, and that its solution is the dense one."""
+
+import numpy as np
+import pytest
+from isthmus.align.mathematics import pencil, problem, row_reduction
+from isthmus.align.mathematics.embedding import Rows
+
+EPS = np.finfo(float).eps
+
+
+def rows_of(n, d, spread, seed=0):
+    """Rows (n, d) whose axes fall to 10^-spread, one of them dependent; and their root weights."""
+    rng = np.random.default_rng(seed)
+    X = rng.normal(size=(n, d)) * np.logspace(0, -spread, d)
+    X[:, 4] = X[:, 0] - X[:, 1]
+    return X, np.sqrt(rng.integers(1, 4, n))
+
+
+@pytest.mark.parametrize("reduce", [row_reduction.reduce_by_squares, row_reduction.reduce_exactly])
+@pytest.mark.parametrize("spread", [3.0, 7.0, 14.0])
+@pytest.mark.parametrize(("n", "d"), [(60, 40), (40, 60)])
+def test_the_basis_is_orthonormal_and_holds_the_kernel_and_a_diagonal_scatter(n, d, spread, reduce):
+    X, root = rows_of(n, d, spread)
+    W, gram, scatter, mean, left, left_mean = reduce(X, root)
+    K, r = X @ X.T, root / np.linalg.norm(root)
+    size = np.linalg.norm(K, 2)
+    np.testing.assert_allclose(W.T @ W, np.eye(W.shape[1]), atol=1e-13)
+    missing = K - W @ gram @ W.T
+    assert np.linalg.norm(missing, 2) <= left + 30 * EPS * size
+    assert np.linalg.norm(missing @ r) <= left_mean + 30 * EPS * size
+    np.testing.assert_allclose(mean, W.T @ r, atol=1e-13)
+    S = K @ (np.eye(n) - np.outer(r, r)) @ K
+    np.testing.assert_allclose(W.T @ S @ W, np.diag(scatter), atol=1e-13 * size**2)
+    assert (np.diff(scatter) <= 0).all()
+    assert (scatter >= 0).all()
+
+
+def dual(X, root, reg=1.0):
+    half, weight = len(X) // 2, root**2
+    return problem.LinearDual(Rows((X[:half], X[half:]), (weight[:half], weight[half:])), reg)
+
+
+def contrasts_of(found, q):
+    E = np.random.default_rng(1).normal(size=(found.rows.n, q)) * found.rows.root[:, None]
+    return np.column_stack([found.mean_contrast(), E - E.mean(axis=0)])
+
+
+@pytest.mark.parametrize("reg", [1e-6, 1.0])
+@pytest.mark.parametrize("spread", [2.0, 5.0, 14.0])
+@pytest.mark.parametrize(("n", "d"), [(200, 90), (80, 120)])
+def test_the_solution_is_that_of_the_dense_dual_and_its_residuals_are_those_of_the_whole(n, d, spread, reg):
+    X, root = rows_of(n, d, spread)
+    found = dual(X, root, reg)
+    E = contrasts_of(found, 3)
+    solution, factor = found.solve(E, 8)
+    weighted = X * root[:, None]
+    K = weighted @ weighted.T
+    dense, F = pencil.solve_dual(K, E, root, reg, 8)
+    np.testing.assert_allclose(solution.eigenvalues, dense.eigenvalues, rtol=1e-7)
+    lengths = np.linalg.norm(solution.vectors, axis=0) * np.linalg.norm(dense.vectors, axis=0)
+    cosines = np.abs((solution.vectors * dense.vectors).sum(axis=0)) / lengths
+    assert cosines.min() > 1 - 1e-9
+    np.testing.assert_allclose(factor.astype(float), F, atol=1e-11 * np.abs(F).max())
+    np.testing.assert_allclose(
+        solution.images, K @ solution.vectors, atol=1e-8 * np.abs(solution.images).max()
+    )
+    gate = 1e-8 + EPS * np.sum(F * F) / reg  # rounding a vector alone moves its residual by the second part
+    image = pencil.centred(K @ solution.vectors, root)
+    right = solution.eigenvalues * (reg * solution.vectors + F @ (F.T @ solution.vectors))
+    true = np.linalg.norm(K @ image - right, axis=0) / np.linalg.norm(right, axis=0)
+    assert solution.residuals.max() < gate
+    assert true.max() < 10 * gate
+
+
+def test_more_components_than_the_squares_hold_come_from_the_rows_themselves():
+    X, root = rows_of(60, 40, 14.0)
+    found = dual(X, root)
+    held = len(found._reduced.scatter)
+    assert found._reduced.left > 0
+    assert held < 39
+    found.solve(found.mean_contrast(), 5)
+    assert len(found._reduced.scatter) == held
+    solution, _ = found.solve(found.mean_contrast(), 39)
+    assert found._reduced.left == 0
+    assert len(found._reduced.scatter) > held
+    assert 5 <= len(solution.eigenvalues) < 39
+    assert solution.residuals.max() < 1e-2
+
+
+def test_what_the_squares_leave_out_is_taken_in_where_the_ridge_is_small_beside_it():
+    X, root = rows_of(60, 40, 14.0)
+    X[30:] = X[:30]  # no gap between the domains, so nothing else forbids a tiny ridge
+    root[30:] = root[:30]
+    quick, small = dual(X, root, 1.0), dual(X, root, 1e-14)
+    for found in (quick, small):
+        assert found._reduced.left > 0
+        found.solve(found.mean_contrast() + 1e-9 * contrasts_of(found, 1)[:, 1:], 3)
+    assert quick._reduced.left > 0
+    assert small._reduced.left == 0
+
+
+def test_rows_whose_squares_vanish_are_reduced_from_themselves():
+    X, root = rows_of(20, 8, 1.0)
+    assert row_reduction.reduce_by_squares(1e-170 * X, root) is None
