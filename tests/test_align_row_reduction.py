@@ -1,4 +1,4 @@
-"""The linear dual in its reduced basis: what it holds and leaves out, and that its solution is the dense one."""
+"""The linear dual in its reduced basis: what it holds, what it leaves out, and its solution."""
 
 import numpy as np
 import pytest

@@ -1,8 +1,8 @@
 """Pure mathematics: the leading pairs of the pencil whose scatter is diagonal, with few coordinates.
 
-Where s_i is small, (s_i - w reg) a_i = w F_i (F'a), so the tail of a is F_t times a smooth function of s_t: it
-lies in the span of F_t, s_t F_t, s_t^2 F_t, ... up to an error that falls geometrically. A first part of the
-coordinates and that span hold the leading pairs as exactly as all of them.
+From (s_i - w reg) a_i = w F_i (F'a) the tail of a, where s_i is small, is F_t times a smooth function of s_t:
+it lies in the span of F_t, s_t F_t, s_t^2 F_t, ... up to an error that falls geometrically. A first part of
+the coordinates and that span hold the leading pairs as exactly as all of them.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Pure mathematics: the dual of the linear kernel, K = X X', in an orthonormal basis of few rows' combinations.
+"""Pure mathematics: the dual of the linear kernel, K = X X', in an orthonormal basis of its range.
 
 In the basis the scatter of the dual is diagonal, whatever the contrasts are: it is found once.
 """
@@ -77,7 +77,7 @@ def reduce_exactly(rows: Any, root: Array) -> Reduced:
 def _diagonal(
     columns: Any, gram: Array, turn: Array, unit: Array, left: float = 0.0, left_mean: float = 0.0
 ) -> Reduced:
-    """Turn the orthonormal basis `columns` `turn`, in which K is `gram`, to the eigenvectors of the scatter."""
+    """The basis `columns` `turn`, in which K is `gram`, turned to the eigenvectors of the scatter."""
     mean = turn.T @ to_numpy(columns.T @ beside(unit, columns))
     image = gram @ mean
     scatter, vectors = np.linalg.eigh(gram @ gram - np.outer(image, image))
