@@ -102,3 +102,16 @@ def test_what_the_squares_leave_out_is_taken_in_where_the_ridge_is_small_beside_
 def test_rows_whose_squares_vanish_are_reduced_from_themselves():
     X, root = rows_of(20, 8, 1.0)
     assert row_reduction.reduce_by_squares(1e-170 * X, root) is None
+
+
+@pytest.mark.parametrize("d", [5, 80])
+def test_a_mean_that_the_squares_leave_out_is_known_to_be_left_out(d):
+    rng, n = np.random.default_rng(0), 60
+    X = rng.normal(size=(n, 4)) @ np.linalg.qr(rng.normal(size=(d, 4)))[0].T
+    away = np.linalg.svd(X)[2][-1]  # where no row is
+    square = 0.5 * max(n, d) * EPS * np.linalg.norm(X, 2) ** 2
+    X += np.sqrt(square / n) * away  # all rows alike: D is nearly `square` r r'
+    reduced = row_reduction.reduce_by_squares(X, np.ones(n))
+    assert reduced.basis.shape == (n, 4)
+    assert 0.5 * square < reduced.left_mean < 2 * square
+    assert 0.5 * square < reduced.left < 2 * square
