@@ -41,10 +41,13 @@ void multiply_packs(const T* values, size_t depth, const T* v, double* sums, siz
 // The same for the first `columns` of the panel, in whole packs.
 template <int kStep, int kRowStep, class T>
 void multiply(const T* values, size_t depth, const T* v, size_t columns, double* sums, size_t row_sums) noexcept {
+    constexpr int kThree = kPacks < 3 ? kPacks : 3;
     if (columns <= kLanes<T>)
         multiply_packs<kStep, kRowStep, 1>(values, depth, v, sums, row_sums);
-    else if (columns <= 2 * kLanes<T> || kPacks == 2)
+    else if (columns <= 2 * kLanes<T>)
         multiply_packs<kStep, kRowStep, 2>(values, depth, v, sums, row_sums);
+    else if (columns <= 3 * kLanes<T>)
+        multiply_packs<kStep, kRowStep, kThree>(values, depth, v, sums, row_sums);
     else
         multiply_packs<kStep, kRowStep, kPacks>(values, depth, v, sums, row_sums);
 }

@@ -492,6 +492,43 @@ void test_threads() {
     }
 }
 
+// A product of K with itself adds to whole packs of columns and to nothing beyond them: all numbers are 1.
+template <class T>
+void test_packs_of_columns(const Engine<T> Engines::* of_type) {
+    unsigned linear = 0;
+    while (std::string(kernel_names()[linear].name) != "linear") ++linear;
+    const Term term{linear, 1.0, 1.0, {0, 0, 0}};
+    for (const std::string& level : available_levels()) {
+        const Engine<T>& engine = engines_of(level)->*of_type;
+        const std::size_t n = engine.cols;
+        alignas(64) T ones[32 * 32], block[kMatmulDepth * (kMatmulDepth + 16)];
+        std::fill(std::begin(ones), std::end(ones), T(1));
+        for (std::size_t columns = 1; columns <= n; ++columns) {
+            const std::size_t row_sums = panels_in(columns, engine.lanes) * engine.lanes;
+            std::vector<double> sums((n + 1) * row_sums + n);
+            engine.matmul_self({{ones, nullptr, nullptr},
+                                1,
+                                0,
+                                1,
+                                0,
+                                1,
+                                {&term, 1, Pairing::Dot, nullptr, 0, false},
+                                {},
+                                ones,
+                                n,
+                                1,
+                                columns,
+                                false,
+                                sums.data(),
+                                row_sums,
+                                block});
+            bool right = true;
+            for (std::size_t i = 0; i < sums.size(); ++i) right &= sums[i] == (i < n * row_sums ? double(n) : 0.0);
+            check(level, "packs of columns", right, place(kDtype<T>, "linear", {n, n, 1, columns}));
+        }
+    }
+}
+
 // Denormal results are flushed to 0 inside, and the caller's arithmetic is as before.
 void test_denormals() {
     const float x = 1e-10f;
@@ -529,6 +566,8 @@ int main() {
     test_every_kernel_is_here();
     test_all<float>();
     test_all<double>();
+    test_packs_of_columns(&Engines::f32);
+    test_packs_of_columns(&Engines::f64);
     test_denormals();
     std::size_t passed = 0, failed = 0;
     for (const std::string& level : available_levels())
