@@ -101,10 +101,8 @@ def test_any_number_of_threads_gives_the_same_bits(dtype, level):
     def everything(n_threads):
         product, features = np.empty((1500, 33), dtype), np.empty((1500, 1101), dtype)
         native.kernel_matmul(X, Y, V, terms, False, product, level=level, n_threads=n_threads)
-        own = np.empty((1500, 33), dtype)
-        native.kernel_matmul(
-            X, None, X[:, :1].repeat(33, 1), terms, False, own, level=level, n_threads=n_threads
-        )
+        own = np.empty((1101, 33), dtype)
+        native.kernel_matmul(Y, None, V, terms, False, own, level=level, n_threads=n_threads)
         native.project(X, Y.T.copy(), None, "tanh", features, level=level, n_threads=n_threads)
         return (
             *block_sums([X, Y], terms, level, n_threads),
