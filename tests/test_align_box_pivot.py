@@ -24,7 +24,7 @@ def test_the_conditions_of_optimality_hold(band, bound, seed):
     low, high = BANDS[band]
     box = Box(weight, np.full(40, BOUNDS[bound]), min(low, 0.9 * BOUNDS[bound] * weight.sum()), high)
     start = nearest(np.full(40, 0.2), box, 0.0, None)[0]
-    point, rounds = pivoted(K, q, box, start, 1e-6, 100)
+    point, multiplier, rounds = pivoted(K, q, box, start, 1e-6, 100)
     assert 0 < rounds <= 30
     total = weight @ point
     assert (point >= 0).all() and (point <= box.upper).all()
@@ -33,6 +33,7 @@ def test_the_conditions_of_optimality_hold(band, bound, seed):
     inside = (point > 0) & (point < box.upper)
     # One multiplier for the free entries: 0 within the band, of the sign of the end that holds otherwise.
     shift = -np.mean(slope[inside])
+    assert multiplier == pytest.approx(shift, abs=1e-5)  # that of the problem with the proximal term
     assert np.abs(slope[inside] + shift).max() < 1e-8
     if total > box.low * (1 + 1e-9):
         assert shift > -1e-8
@@ -45,7 +46,7 @@ def test_the_conditions_of_optimality_hold(band, bound, seed):
 def test_fewer_rounds_leave_a_feasible_point():
     K, q, weight = squares(40, 0)
     box = Box(weight, np.full(40, 0.4), 5.0, 5.0)
-    point, rounds = pivoted(K, q, box, np.full(40, 0.2), 1e-6, 1)
+    point, _, rounds = pivoted(K, q, box, np.full(40, 0.2), 1e-6, 1)
     assert rounds == 1
     assert (point >= 0).all() and (point <= 0.4).all()
     assert weight @ point == pytest.approx(5.0, rel=1e-9)
@@ -53,7 +54,7 @@ def test_fewer_rounds_leave_a_feasible_point():
 
 def test_a_singular_system_leaves_a_feasible_point():
     # Rounding can leave an eigenvalue of K below 0: here it is the ridge's opposite.
-    point, _ = pivoted(
+    point, _, _ = pivoted(
         np.array([[-1e-6]]), np.ones(1), Box(np.ones(1), np.ones(1), 0, 9), np.full(1, 0.5), 1.0, 9
     )
     assert point[0] == 0.5

@@ -16,6 +16,7 @@ from .box import TINY, Box, nearest
 __all__ = ["pivoted"]
 
 ROUNDS = 30  # most systems for one set of entries
+PATIENCE = 5  # rounds that do not lower the number of misplaced entries, as in a cycle
 RIDGE = 1e-6  # of the proximal term, over the curvature
 
 
@@ -27,14 +28,29 @@ class _Face(NamedTuple):
     held: float | None
 
 
+class _Misplaced(NamedTuple):
+    """Free entries beyond a bound, and entries at a bound whose slope points inwards (n,)."""
+
+    below: Array
+    above: Array
+    raised: Array
+    lowered: Array
+
+    def count(self) -> int:
+        return sum(int(np.count_nonzero(entries)) for entries in self)
+
+
 def pivoted(
     block: Array, linear: Array, box: Box, start: Array, curvature: float, rounds: int
-) -> tuple[Array, int]:
-    """The b that minimises f(b) + s sum w (b - start)^2 / 2 in the box, s slight, and the systems solved.
+) -> tuple[Array, float, int]:
+    """The b that minimises f(b) + s sum w (b - start)^2 / 2 in the box, s slight.
+
+    Also the multiplier of the sum, 0 where it is within its band, and the number of systems solved.
 
     `block` is K (n, n) in float64. In each round the free entries solve their equations; those outside
     the box go to the bound they crossed, and if none is outside, those whose slope points inwards become
-    free. Where the rounds do not suffice, or a system is singular, the result is feasible, not optimal.
+    free. Where the exchanges cycle, the rounds do not suffice or a system is singular, the result is
+    feasible, not optimal.
 
     Cost: O(n^3 / 3) for each system, fewer as entries leave.
     """
@@ -43,7 +59,8 @@ def pivoted(
     total = float(box.weight @ start)
     held = next((end for end in (box.low, box.high) if abs(total - end) <= 1e-9 * end), None)
     face = _Face((start > 0) & (start < box.upper), start >= box.upper, held)
-    point, taken = start, 0
+    point, shift, taken = start, 0.0, 0
+    fewest, idle = len(start) + 1, 0
     while taken < min(rounds, ROUNDS):
         taken += 1
         try:
@@ -52,12 +69,21 @@ def pivoted(
             break
         slope = block @ (box.weight * point) + ridge * (point - start) - linear + shift
         total = float(box.weight @ np.clip(point, 0.0, box.upper))
-        following = _exchanged(face, point, slope, shift, total, box)
+        misplaced = _misplaced(face, point, slope, box)
+        following = _exchanged(face, misplaced, shift, total, box)
         if following is None:
             break
+        count = misplaced.count()
+        if following.held != face.held:
+            fewest, idle = len(start) + 1, 0
+        elif count < fewest:
+            fewest, idle = count, 0
+        else:
+            idle += 1
+        if idle > PATIENCE:
+            break
         face = following
-    inside = nearest(point, box, 0.0, None)[0]
-    return inside, taken
+    return nearest(point, box, 0.0, None)[0], shift, taken
 
 
 def _on_face(
@@ -83,11 +109,21 @@ def _on_face(
     return point, shift
 
 
-def _exchanged(face: _Face, point: Array, slope: Array, shift: float, total: float, box: Box) -> _Face | None:
+def _misplaced(face: _Face, point: Array, slope: Array, box: Box) -> _Misplaced:
+    rounding = 1e-12 * float(np.abs(slope).max())
+    return _Misplaced(
+        face.free & (point < 0),
+        face.free & (point > box.upper),
+        ~face.free & ~face.full & (slope < -rounding),
+        face.full & (slope > rounding),
+    )
+
+
+def _exchanged(face: _Face, misplaced: _Misplaced, shift: float, total: float, box: Box) -> _Face | None:
     """The next face, None where this one holds the minimiser."""
     if face.held is None and not box.low * (1 - 1e-12) <= total <= box.high * (1 + 1e-12):
         return face._replace(held=box.low if total < box.low else box.high)
-    below, above = face.free & (point < 0), face.free & (point > box.upper)
+    below, above, raised, lowered = misplaced
     if below.any() or above.any():
         if face.held is not None and below.any() and above.any():
             # Clipped entries miss the sum: the others move one way to restore it, and one side stays crossed.
@@ -98,8 +134,6 @@ def _exchanged(face: _Face, point: Array, slope: Array, shift: float, total: flo
         return None
     if face.held is not None and box.low < box.high and (shift < 0) == (face.held == box.high) and shift != 0:
         return face._replace(held=None)
-    rounding = 1e-12 * float(np.abs(slope).max())
-    raised, lowered = ~face.free & ~face.full & (slope < -rounding), face.full & (slope > rounding)
     if not raised.any() and not lowered.any():
         return None
     return _Face(face.free | raised | lowered, face.full & ~lowered, face.held)

@@ -46,6 +46,7 @@ WHOLE = 0.7  # above this share of entries a smaller matrix is not worth gatheri
 SLACK = 1.2  # l over the estimated curvature; the estimate comes from below
 COARSE = 1e-5  # the gap down to which products in float32 lead
 DIRECT = 600  # most entries for systems of equations
+OVERHEAD = 300_000  # what a step costs beside its product, in entries of K
 FEW = 512  # up to here products in float64 cost no more
 FLAT = 1e-7  # least curvature taken, relative to that along w and to what moves an entry across the box
 REPAIRS = 20  # most entries raised for a dual point
@@ -63,8 +64,8 @@ class PositiveMatrix(Protocol):
     def part(self, index: Array) -> Array:
         """K[index][:, index] in float64, on the host."""
 
-    def row(self, index: int) -> Array:
-        """One row of K (n,)."""
+    def row(self, index: int, precise: bool) -> Array:
+        """One row of K (n,), in float32 accuracy unless `precise`."""
 
 
 class StoredMatrix:
@@ -113,7 +114,7 @@ class StoredMatrix:
         """Widened, whatever the type of K."""
         return to_numpy(widened(square_block(self.matrix, index)))
 
-    def row(self, index: int) -> Array:
+    def row(self, index: int, precise: bool) -> Array:
         """One row of K, as it is stored."""
         return to_numpy(self.matrix[index])
 
@@ -162,15 +163,15 @@ def minimise_in_box(
     descent = _Descent(matrix, linear, box, precise=needs_precision(n, tol))
     taken, attempt = 0, FIRST_CHECK
     while True:
-        value, gap = _certified(matrix, descent.image, linear, descent.point, box)
+        value, gap = _certified(matrix, descent.image, linear, descent.point, box, descent.precise)
         done = gap <= tol * abs(value)
         if done or taken >= max_iter:
             image = matrix.times(box.weight * descent.point, True)
-            value, gap = _certified(matrix, image, linear, descent.point, box)
+            value, gap = _certified(matrix, image, linear, descent.point, box, True)
             if gap <= tol * abs(value) or taken >= max_iter:
                 return BoxSolution(descent.point, value, gap, taken)
             descent.sharpen(image)
-        if taken >= attempt:
+        if taken >= attempt and _affordable(descent.point, taken):
             spent = descent.settle(value, tol, max_iter - taken)
             if spent:
                 taken, attempt = taken + spent, 2 * (taken + spent)
@@ -185,8 +186,13 @@ def needs_precision(n: int, tol: float) -> bool:
     return tol < COARSE or n <= FEW
 
 
+def _affordable(point: Array, taken: int) -> bool:
+    """Whether some systems in the entries in use cost no more time than the steps so far."""
+    return int(np.count_nonzero(point)) ** 3 <= 2 * taken * (len(point) ** 2 + OVERHEAD)
+
+
 def _certified(
-    matrix: PositiveMatrix, image: Array, linear: Array, point: Array, box: Box
+    matrix: PositiveMatrix, image: Array, linear: Array, point: Array, box: Box, precise: bool
 ) -> tuple[float, float]:
     """f(b) and its distance to the best dual bound that is quickly found, `image` being K(w b)."""
     mass = box.weight * point
@@ -199,7 +205,7 @@ def _certified(
         for _ in range(REPAIRS):
             lowest = int(np.argmin(np.where(full, np.inf, image - linear)))
             missing = float(linear[lowest] - image[lowest])
-            row = matrix.row(lowest)
+            row = matrix.row(lowest, precise)
             if missing <= 0 or not row[lowest] > 0:
                 break
             raised = missing / float(row[lowest])
@@ -281,19 +287,19 @@ class _Descent:
             part = self.matrix.part(index)
             point = np.zeros(len(start))
             few, curvature = self.box.part(index), self.metric.plain
-            point[index], taken = pivoted(
+            point[index], shift, taken = pivoted(
                 part, self.linear[index], few, start[index], curvature, rounds - spent
             )
             spent += taken
             image = self.matrix.times(weight * point, self.precise)
-            found, gap = _certified(self.matrix, image, self.linear, point, self.box)
+            found, gap = _certified(self.matrix, image, self.linear, point, self.box, self.precise)
             if found >= value:
                 break
             self.point = self.before = start = point
             self.image, value, self.momentum = image, found, 1.0
             if gap <= tol * abs(found):
                 break
-            slope = image - self.linear
+            slope = image - self.linear + shift
             chosen = (point > 0) | (slope < -noise * np.abs(self.linear).max())
         return spent
 
