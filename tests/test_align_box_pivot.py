@@ -99,3 +99,27 @@ def test_few_entries_in_use_are_solved_for_in_few_rounds():
     found = minimise_in_box(StoredMatrix(K), q, np.full(600, 1000.0), 25.0, 1175.0)
     assert found.gap <= 1e-4 * abs(found.value)
     assert found.n_iter < 40
+
+
+def rbf(A, B, width2):
+    return np.exp(-((A[:, None] - B) ** 2).sum(-1) / width2)
+
+
+def test_a_sum_that_is_held_adds_the_entries_that_its_multiplier_asks_for():
+    # With eps = 0 entries with a slope above 0 are lacking; by the slope alone it takes 60 steps.
+    rng = np.random.default_rng(0)
+    X, T = rng.normal(size=(300, 20)), rng.normal(0.5, 1.0, (300, 20))
+    K, q = rbf(X, X, 40), rbf(X, T, 40).sum(axis=1)
+    found = minimise_in_box(StoredMatrix(K), q, np.full(300, 1000.0), 300.0, 300.0)
+    assert found.gap <= 1e-4 * abs(found.value)
+    assert found.n_iter < 40
+
+
+def test_exchanges_that_cycle_are_given_up():
+    rng = np.random.default_rng(0)
+    X, T = rng.normal(size=(300, 2)), rng.normal(0.5, 1.0, (300, 2))
+    K, q = rbf(X, X, 4), rbf(X, T, 4).sum(axis=1)
+    box = Box(np.ones(300), np.full(300, 2.0), 20.0, 580.0)
+    point, _, rounds = pivoted(K, q, box, np.ones(300), 10.0, 100)
+    assert rounds < 20
+    assert (point >= 0).all() and (point <= 2).all() and 20 - 1e-9 <= point.sum() <= 580 + 1e-9

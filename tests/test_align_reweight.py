@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from conftest import oracle_matrix, oracle_mmd2
 from isthmus.align import reweight, target_shift
+from isthmus.align.mathematics import box_qp
 from scipy.optimize import minimize
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression, Ridge
@@ -103,6 +104,32 @@ def test_many_rows_are_solved_without_the_stored_matrix(dtype, monkeypatch):
     assert formed
     assert abs(free.objective_ - stored.objective_) <= 2e-4 * abs(stored.objective_)
     assert free.duality_gap_ <= 1e-4 * abs(free.objective_)
+
+
+@pytest.mark.parametrize("factor", [1e-6, 1.0, 1e6])
+@pytest.mark.parametrize("far", [0.0, 1e7])
+def test_a_matrix_in_float32_leads_only_where_it_is_near(far, factor):
+    # One far row moves the mean so far from the others that float32 no longer tells them apart.
+    X = shifted(600)[0]
+    X[3] += far
+    matrix = reweight._matrix(X, factor * KERNEL, 1e-4)
+    assert isinstance(matrix, reweight._TwoPrecisions) == (far == 0)
+    exact = factor * oracle_matrix(X, X, KERNEL)
+    some = np.linspace(0, 1, 600)
+    np.testing.assert_allclose(matrix.times(some, False), exact @ some, rtol=2e-5)
+    np.testing.assert_allclose(matrix.times(some, True), exact @ some, rtol=1e-8)
+    np.testing.assert_allclose(matrix.row(7, False), exact[7], rtol=0, atol=2e-5 * factor)
+    np.testing.assert_allclose(matrix.row(7, True), exact[7], rtol=0, atol=1e-8 * factor)
+
+
+def test_rows_are_formed_in_float64_only_for_the_last_look(monkeypatch):
+    X, T = shifted(600, 500, d=2)
+    formed = []
+    original = reweight._FormedMatrix.row
+    monkeypatch.setattr(reweight._FormedMatrix, "row", lambda *args: formed.append(1) or original(*args))
+    kmm = im.KMM(im.RBF(gamma=10.0)).fit(X, None, T)
+    assert kmm.n_iter_ > 100
+    assert len(formed) <= 2 * box_qp.REPAIRS
 
 
 def test_a_row_of_weight_zero_is_not_there():

@@ -20,7 +20,9 @@ __all__ = ["KMM"]
 
 STORED_ROWS = 4000  # up to here K is kept: 128 MB in float64
 PROBED_ROWS = 5  # of K, in float32 and float64
-NARROW_ERROR = 1e-5  # of an entry of K, relative to the largest, up to which rows in float32 serve for the steps
+NARROW_ERROR = (
+    1e-5  # of an entry of K, relative to the largest, up to which rows in float32 serve for the steps
+)
 TINY_ROWS, HUGE_ROWS = 1e-15, 1e15  # float32 holds the squares of what is between
 
 

@@ -36,8 +36,8 @@ class _Misplaced(NamedTuple):
     raised: Array
     lowered: Array
 
-    def count(self) -> int:
-        return sum(int(np.count_nonzero(entries)) for entries in self)
+    def count(self, weight: Array) -> float:
+        return sum(float(weight[entries].sum()) for entries in self)
 
 
 def pivoted(
@@ -60,7 +60,7 @@ def pivoted(
     held = next((end for end in (box.low, box.high) if abs(total - end) <= 1e-9 * end), None)
     face = _Face((start > 0) & (start < box.upper), start >= box.upper, held)
     point, shift, taken = start, 0.0, 0
-    fewest, idle = len(start) + 1, 0
+    fewest, idle = np.inf, 0
     while taken < min(rounds, ROUNDS):
         taken += 1
         try:
@@ -73,13 +73,8 @@ def pivoted(
         following = _exchanged(face, misplaced, shift, total, box)
         if following is None:
             break
-        count = misplaced.count()
-        if following.held != face.held:
-            fewest, idle = len(start) + 1, 0
-        elif count < fewest:
-            fewest, idle = count, 0
-        else:
-            idle += 1
+        count = misplaced.count(box.weight)
+        fewest, idle = (count, 0) if count < fewest else (fewest, idle + 1)
         if idle > PATIENCE:
             break
         face = following
