@@ -106,13 +106,13 @@ def rbf(A, B, width2):
 
 
 def test_a_sum_that_is_held_adds_the_entries_that_its_multiplier_asks_for():
-    # With eps = 0 entries with a slope above 0 are lacking; by the slope alone it takes 60 steps.
+    # With eps = 0 entries with a slope above 0 are lacking; by the slope alone it takes 37 steps.
     rng = np.random.default_rng(0)
     X, T = rng.normal(size=(300, 20)), rng.normal(0.5, 1.0, (300, 20))
     K, q = rbf(X, X, 40), rbf(X, T, 40).sum(axis=1)
-    found = minimise_in_box(StoredMatrix(K), q, np.full(300, 1000.0), 300.0, 300.0)
-    assert found.gap <= 1e-4 * abs(found.value)
-    assert found.n_iter < 40
+    found = minimise_in_box(StoredMatrix(K), q, np.full(300, 1000.0), 300.0, 300.0, tol=1e-5)
+    assert found.gap <= 1e-5 * abs(found.value)
+    assert found.n_iter < 30
 
 
 def test_exchanges_that_cycle_are_given_up():

@@ -16,7 +16,7 @@ from .box import TINY, Box, nearest
 __all__ = ["pivoted"]
 
 ROUNDS = 30  # most systems for one set of entries
-PATIENCE = 5  # rounds that do not lower the number of misplaced entries, as in a cycle
+PATIENCE = 5  # rounds that do not lower the weight of misplaced entries, as in a cycle
 RIDGE = 1e-6  # of the proximal term, over the curvature
 
 
@@ -36,7 +36,7 @@ class _Misplaced(NamedTuple):
     raised: Array
     lowered: Array
 
-    def count(self, weight: Array) -> float:
+    def mass(self, weight: Array) -> float:
         return sum(float(weight[entries].sum()) for entries in self)
 
 
@@ -60,7 +60,7 @@ def pivoted(
     held = next((end for end in (box.low, box.high) if abs(total - end) <= 1e-9 * end), None)
     face = _Face((start > 0) & (start < box.upper), start >= box.upper, held)
     point, shift, taken = start, 0.0, 0
-    fewest, idle = np.inf, 0
+    least, idle = np.inf, 0
     while taken < min(rounds, ROUNDS):
         taken += 1
         try:
@@ -73,8 +73,8 @@ def pivoted(
         following = _exchanged(face, misplaced, shift, total, box)
         if following is None:
             break
-        count = misplaced.count(box.weight)
-        fewest, idle = (count, 0) if count < fewest else (fewest, idle + 1)
+        mass = misplaced.mass(box.weight)
+        least, idle = (mass, 0) if mass < least else (least, idle + 1)
         if idle > PATIENCE:
             break
         face = following
