@@ -71,3 +71,10 @@ def test_more_contrasts_than_coordinates_are_solved_whole():
     B = np.eye(6) + F @ F.T
     np.testing.assert_allclose(values, linalg.eigh(np.diag(s), B, eigvals_only=True)[:-3:-1], rtol=1e-12)
     np.testing.assert_allclose(s[:, None] * vectors, values * (B @ vectors), atol=1e-12)
+
+
+def test_a_scatter_near_the_least_numbers_is_solved_as_any_other():
+    # Zero must not be divided by zero where a share of the scatter underflows.
+    s = 1e-312 * np.where(ORDER < 40, 1 / (1.0 + ORDER), 0.0)
+    values, _ = diagonal_pencil.leading_of_diagonal(s, np.zeros((P, 1)), 1e-12, 3)
+    np.testing.assert_allclose(values, 1e12 * s[:3], rtol=1e-9)

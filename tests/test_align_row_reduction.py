@@ -21,9 +21,10 @@ def rows_of(n, d, spread, seed=0):
 @pytest.mark.parametrize(("n", "d"), [(60, 40), (40, 60)])
 def test_the_basis_is_orthonormal_and_holds_the_kernel_and_a_diagonal_scatter(n, d, spread, reduce):
     X, root = rows_of(n, d, spread)
-    W, gram, scatter, mean, left, left_mean = reduce(X, root)
+    W, gram, scatter, mean, length, left, left_mean = reduce(X, root)
     K, r = X @ X.T, root / np.linalg.norm(root)
     size = np.linalg.norm(K, 2)
+    assert length == pytest.approx(size)
     np.testing.assert_allclose(W.T @ W, np.eye(W.shape[1]), atol=1e-13)
     missing = K - W @ gram @ W.T
     assert np.linalg.norm(missing, 2) <= left + 30 * EPS * size
@@ -78,7 +79,7 @@ def test_more_components_than_the_squares_hold_come_from_the_rows_themselves():
     held = len(found._reduced.scatter)
     assert found._reduced.left > 0
     assert held < 39
-    found.solve(found.mean_contrast(), 5)
+    found.solve(found.mean_contrast(), 4)
     assert len(found._reduced.scatter) == held
     solution, _ = found.solve(found.mean_contrast(), 39)
     assert found._reduced.left == 0
@@ -115,3 +116,22 @@ def test_a_mean_that_the_squares_leave_out_is_known_to_be_left_out(d):
     assert reduced.basis.shape == (n, 4)
     assert 0.5 * square < reduced.left_mean < 2 * square
     assert 0.5 * square < reduced.left < 2 * square
+
+
+@pytest.mark.parametrize(("n", "d"), [(60, 20), (20, 60), (24, 23)])
+@pytest.mark.parametrize("offset", [1e3, 1e6])
+def test_residuals_of_rows_far_from_the_origin_are_those_of_the_whole(n, d, offset):
+    rng = np.random.default_rng(2)
+    X, root = rng.normal(size=(n, d)) + offset * rng.normal(size=d), np.sqrt(rng.integers(1, 4, n))
+    found = dual(X, root, 1e3 * offset**2)
+    solution, _ = found.solve(found.mean_contrast(), 5)
+    wide, long_root = X.astype(np.longdouble), root.astype(np.longdouble)[:, None]
+    weight = long_root**2 / (root @ root)
+    centred = long_root * (wide - (weight * wide).sum(axis=0))
+    whole, E = long_root * wide, found.mean_contrast().astype(np.longdouble)
+    F = whole @ (centred.T @ E) / np.sqrt(pencil.contrast_norm(found.mean_contrast()))
+    a = solution.vectors.astype(np.longdouble)
+    image = whole @ (centred.T @ (centred @ (whole.T @ a)))
+    right = solution.eigenvalues * (found.reg * a + F @ (F.T @ a))
+    lengths = [np.sqrt((part**2).sum(axis=0)).astype(float) for part in (image - right, right)]
+    assert (lengths[0] / lengths[1] <= 10 * solution.residuals + 1e-8).all()

@@ -47,7 +47,7 @@ def _sizes(scatter: Array, q: int, count: int) -> tuple[int, int]:
     if first >= p or scatter[first - 1] <= 0:
         return p, 0
     least = scatter[first - 1]
-    above = 2 * least / np.maximum(scatter[first:], 1e-30 * least)  # a + 1
+    above = 2 / np.maximum(scatter[first:] / least, 1e-30)  # a + 1
     heads = np.flatnonzero(above > 2) + first
     above = above[above > 2]
     if not len(heads):

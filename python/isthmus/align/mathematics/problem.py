@@ -156,14 +156,27 @@ class LinearDual(Problem):
         w = self._reduced.basis
         vectors = w @ beside(small.vectors, w)
         images = w @ beside(self._reduced.gram @ small.vectors, w)
-        if not self.rows.where.on_host or not pencil.needs_care(small_factor, self.reg):
+        rounding = self._reduced.rounding(small, small_factor, self.reg)
+        care = pencil.needs_care(small_factor, self.reg)
+        if not self.rows.where.on_host or not (care or (rounding > LEFT_OUT).any()):
             # W has orthonormal columns: lengths, residuals included, are those of the small problem.
+            small = small._replace(residuals=np.hypot(small.residuals, rounding))
             return small._replace(vectors=vectors, images=images), w @ beside(small_factor, w)
         factor = self._precise_factor(contrasts)
-        scatter_times = self._rows @ (self._rows.T @ pencil.centred(images, self.rows.root))
-        trace = float(self._reduced.scatter.sum())
-        solution = pencil.finished(small.eigenvalues, vectors, scatter_times, factor, self.reg, trace)
+        values, trace = small.eigenvalues, self._reduced.trace()
+        solution = pencil.finished(values, vectors, self._scatter_times(vectors), factor, self.reg, trace)
+        # Rounding a vector alone moves its residual by the second part.
+        allowed = LEFT_OUT + np.finfo(float).eps * float((small_factor**2).sum()) / self.reg
+        if self._reduced.left and (solution.residuals > allowed).any():
+            self._reduced = reduce_exactly(self._rows, self.rows.root)
+            return self.solve(contrasts, n_components)
         return solution._replace(images=images[:, : len(solution.eigenvalues)]), factor
+
+    def _scatter_times(self, vectors: Array) -> Array:
+        """S a, from rows centred before they are multiplied: a common offset costs few digits."""
+        root = self.rows.root
+        images = pencil.centred(pencil.centred(self._rows, root) @ (self._rows.T @ vectors), root)
+        return np.asarray(self._rows @ (self._rows.T @ images))
 
     def _solve_reduced(self, contrasts: Array, n_components: int) -> tuple[Solution, Array]:
         """The solution in the basis, and F there (p, q), in the exact basis where the squares do not do."""
@@ -172,7 +185,7 @@ class LinearDual(Problem):
         wanted = min(n_components, len(scatter))
         values, vectors = leading_of_diagonal(scatter, factor, self.reg, wanted)
         times = scatter[:, None] * vectors
-        solution = pencil.finished(values, vectors, times, factor, self.reg, float(scatter.sum()))
+        solution = pencil.finished(values, vectors, times, factor, self.reg, self._reduced.trace())
         missing = self._reduced.missing(solution, factor, self.reg)
         few = n_components + factor.shape[1] > len(scatter)
         if self._reduced.left and (few or (missing > LEFT_OUT).any()):

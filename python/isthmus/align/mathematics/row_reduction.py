@@ -11,7 +11,7 @@ import numpy as np
 
 from ...arrays import Array, beside, to_numpy
 from .embedding import row_space
-from .pencil import Solution, metric_times
+from .pencil import Solution, centred, metric_times
 
 __all__ = ["Reduced", "reduce_by_squares", "reduce_exactly"]
 
@@ -20,13 +20,14 @@ class Reduced(NamedTuple):
     """W (n, p), orthonormal, where the rows are, with K = W `gram` W' + D and W' S W = diag(`scatter`).
 
     `gram` (p, p); `scatter` (p,), largest first; `mean` (p,), W' r for r the unit vector of the root weights.
-    `left` bounds |D| and `left_mean` |D r|; both are 0 where nothing is left out.
+    `size` is |K|; `left` bounds |D| and `left_mean` |D r|; both are 0 where nothing is left out.
     """
 
     basis: Any
     gram: Array
     scatter: Array
     mean: Array
+    size: float
     left: float = 0.0
     left_mean: float = 0.0
 
@@ -40,6 +41,18 @@ class Reduced(NamedTuple):
         along_mean = np.abs(self.mean @ self.gram @ vectors)
         inner = np.linalg.norm(factor.T @ vectors, axis=0)
         return np.asarray((self.left_mean * along_mean + self.left * values * inner) / size)
+
+    def rounding(self, solution: Solution, factor: Array, reg: float) -> Array:
+        """About what rounding the reduction adds to the residuals (k,) of a `solution` in the basis."""
+        vectors = solution.vectors
+        right = solution.eigenvalues * np.linalg.norm(metric_times(factor, reg, vectors), axis=0)
+        lengths = np.linalg.norm(vectors, axis=0)
+        return np.asarray(np.finfo(float).eps * self.size**2 * lengths / right)
+
+    def trace(self) -> float:
+        """That of the scatter, or what rounding K adds to it where K is far longer than its centred half."""
+        noise = len(self.basis) * np.finfo(float).eps * self.size**2
+        return float(self.scatter.sum()) + noise
 
 
 def reduce_by_squares(rows: Any, root: Array) -> Reduced | None:
@@ -58,24 +71,33 @@ def reduce_by_squares(rows: Any, root: Array) -> Reduced | None:
     left = max(values[~kept].max(), np.finfo(float).eps * values[-1]) if others.size else 0.0
     if n < d:
         left_mean = left * float(np.linalg.norm(others.T @ unit))
-        return _diagonal(beside(known, rows), np.diag(scale**2), np.eye(len(scale)), unit, left, left_mean)
+        eye = np.eye(len(scale))
+        return _diagonal(beside(known, rows), np.diag(scale**2), eye, unit, values[-1], left, left_mean)
     along = others.T @ to_numpy(rows.T @ beside(unit, rows))
     columns = rows @ beside(known / scale, rows)
     # Rounding of the squares has bent the columns of small scale: orthonormal they are columns C'^-1.
     lower = np.linalg.cholesky(to_numpy(columns.T @ columns))
     half = lower.T * scale
     left_mean = float(np.sqrt(left) * np.linalg.norm(along))
-    return _diagonal(columns, half @ half.T, np.linalg.inv(lower).T, unit, left, left_mean)
+    turn = np.linalg.inv(lower).T
+    return _diagonal(columns, half @ half.T, turn, unit, values[-1], left, left_mean)
 
 
 def reduce_exactly(rows: Any, root: Array) -> Reduced:
     """The same down to the rounding of the rows themselves, which is that of K squared."""
-    w, singular, _ = row_space(rows)
-    return _diagonal(w, np.diag(singular**2), np.eye(len(singular)), root / np.linalg.norm(root))
+    w, singular, directions = row_space(rows)
+    # From centred rows: K is far longer than the scatter's root where the rows have a common offset. Twice:
+    # what rounding leaves of a mean is common to all rows, and K would magnify it.
+    spread = centred(centred(rows, root) @ beside(directions.T * singular, rows), root)
+    scatter, vectors = np.linalg.eigh(to_numpy(spread.T @ spread))
+    vectors = vectors[:, ::-1]
+    mean = to_numpy(w.T @ beside(root / np.linalg.norm(root), w))
+    gram, size = (vectors.T * singular**2) @ vectors, float(singular[0]) ** 2
+    return Reduced(w @ beside(vectors, w), gram, np.maximum(scatter[::-1], 0), vectors.T @ mean, size)
 
 
 def _diagonal(
-    columns: Any, gram: Array, turn: Array, unit: Array, left: float = 0.0, left_mean: float = 0.0
+    columns: Any, gram: Array, turn: Array, unit: Array, size: float, left: float, left_mean: float
 ) -> Reduced:
     """The basis `columns` `turn`, in which K is `gram`, turned to the eigenvectors of the scatter."""
     mean = turn.T @ to_numpy(columns.T @ beside(unit, columns))
@@ -87,6 +109,7 @@ def _diagonal(
         vectors.T @ gram @ vectors,
         np.maximum(scatter[::-1], 0),
         vectors.T @ mean,
+        float(size),
         left,
         left_mean,
     )
