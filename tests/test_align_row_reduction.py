@@ -135,3 +135,13 @@ def test_residuals_of_rows_far_from_the_origin_are_those_of_the_whole(n, d, offs
     right = solution.eigenvalues * (found.reg * a + F @ (F.T @ a))
     lengths = [np.sqrt((part**2).sum(axis=0)).astype(float) for part in (image - right, right)]
     assert (lengths[0] / lengths[1] <= 10 * solution.residuals + 1e-8).all()
+
+
+@pytest.mark.parametrize(("n", "d"), [(60, 20), (20, 60)])
+def test_rows_far_from_the_origin_are_solved_from_their_differences(n, d):
+    rng = np.random.default_rng(3)
+    X, root = rng.normal(size=(n, d)) + 1e2 * rng.normal(size=d), np.ones(n)
+    found = dual(X, root, 1e14)  # no gap of the means calls for care
+    solution, _ = found.solve(found.mean_contrast(), 5)
+    assert len(solution.eigenvalues) == 5
+    assert solution.residuals.max() < 1e-8
