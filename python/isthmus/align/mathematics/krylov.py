@@ -19,6 +19,7 @@ PATIENCE = 10  # products with K without halving the residual: rounding allows n
 MOST_LANDMARKS = 1000  # their eigenvectors cost as much as all that they save
 CHECKED_ROWS = 512  # fewest rows on which residuals are measured
 NOISE = 4  # how often the rounding of K a component's image must be longer to count as one
+KERNEL_NOISE = 8  # roundings of K in K D a, as measured against K in float64: 1 to 15
 SPEED = 50  # one product seldom lowers the residual by more
 WIDE_ROWS = 4096  # of Q in float64 at once
 PROBED_ROWS = 256  # on which the rounding of F is measured
@@ -331,6 +332,10 @@ class KrylovSpace:
         # |K a| below the rounding of K: |S a| is its square.
         drowned = ritz.values * metric_lengths <= (NOISE * self._eps * self._norm) ** 2 * lengths
         kept = int(np.argmax(drowned[:kept])) if drowned[:kept].any() else kept
+        # K itself is rounded, which products with it cannot show: K D a, D its rounding, beside w B a.
+        left = np.hypot(
+            left, KERNEL_NOISE * self._eps * self._norm * lengths / (ritz.values * metric_lengths)
+        )
         exact = self._operator.exact
         vectors, y = exact(np.empty((self._operator.n, kept))), exact(ritz.y[:, :kept])
         for start in range(0, self._operator.n, WIDE_ROWS):
