@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from .arrays import Array, generator, to_numpy
+from .arrays import Array, generator, index_of, to_numpy
 from .errors import DegenerateBandwidthWarning
 from .kernel_base import LARGEST_SCALE, RULES, SMALLEST_SCALE, Kernel, Sum, each
 from .kernels import Polynomial
@@ -83,7 +83,9 @@ class _Rows:
                 chosen = np.sort(generator(seed).choice(sum(sizes), MEDIAN_ROWS, replace=False))
                 starts = np.cumsum([0, *sizes])
                 drawn = [
-                    _float64(sample[chosen[(start <= chosen) & (chosen < start + size)] - start])
+                    _float64(
+                        sample[index_of(chosen[(start <= chosen) & (chosen < start + size)] - start, sample)]
+                    )
                     for sample, start, size in zip(self.samples, starts, sizes, strict=False)
                 ]
             self._pooled = np.concatenate(drawn)

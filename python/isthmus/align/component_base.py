@@ -30,6 +30,7 @@ LARGEST = 1e70  # the dual of the linear kernel has fourth powers of the rows
 class ComponentAligner(Aligner):
     """Base of the methods that embed rows by the leading vectors of an eigenproblem."""
 
+    _on_device = True
     n_components: int
     kernel: Kernel | None
     normalize: str | None = None  # which rows get unit length: "input", "output", "both" or None
@@ -134,7 +135,6 @@ class PencilAligner(ComponentAligner):
     Rows of weight 0 are not among the n. `problem.rows.weights` has the weights of the others.
     """
 
-    _on_device = True
     reg: float
     scaling: str
     eigen_solver: str

@@ -11,7 +11,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils.validation import check_is_fitted
 
 from .. import bandwidth, ops
-from ..arrays import Array, generator
+from ..arrays import Array, beside, generator, index_of, like, namespace, to_numpy, widened
 from ..kernel_base import real
 from ..kernels import RBF, Energy, Kernel, check_kernel
 from ..rows import check_rows
@@ -30,26 +30,25 @@ class _Sample(NamedTuple):
     """The distinct rows of one domain in sorted order, and their shares, which sum to 1.
 
     Centres and folds are drawn from these, so neither the order of the rows nor whether a weight is k or the
-    row is there k times makes a difference.
+    row is there k times makes a difference. Rows on a device are sorted on the host and stay where they are.
     """
 
-    rows: Array
+    rows: Any
     share: Array
 
     @classmethod
     def of(cls, rows: Array, weight: Array | None) -> _Sample:
         rows, weight = positive(rows, weight)
-        distinct, place = np.unique(rows, axis=0, return_inverse=True)
+        distinct, first, place = np.unique(to_numpy(rows), axis=0, return_index=True, return_inverse=True)
         total = np.bincount(place.ravel(), weight)
-        return cls(distinct, total / total.sum())
-
-    def part(self, index: Array) -> _Sample:
-        return _Sample(self.rows[index], self.share[index] / self.share[index].sum())
+        on_host = namespace(rows) is np
+        return cls(distinct if on_host else rows[index_of(first, rows)], total / total.sum())
 
 
 class _KernelRatio(Reweighter):
     """Ratios w(x) = sum_l a_l k(x, c_l): the candidates, the centres, and the ratio on new rows."""
 
+    _on_device = True
     kernel: Any
     n_centres: int
     random_state: Any
@@ -63,18 +62,16 @@ class _KernelRatio(Reweighter):
 
         Returns
         -------
-        float64 array of shape (n,), >= 0; ones where `fit` had no target
+        float64 array of shape (n,), >= 0, on the host; ones where `fit` had no target
         """
         check_is_fitted(self)
         rows = check_rows(self, X, reset=False)
         return self._ratio(rows) if self.has_target_ else np.ones(len(rows))
 
     def _ratio(self, rows: Array) -> Array:
-        centres, coefficients = (
-            part.astype(rows.dtype, copy=False) for part in (self.centres_, self.coefficients_)
-        )
+        centres, coefficients = (like(part, rows) for part in (self.centres_, self.coefficients_))
         image = ops.kernel_matmul(rows, centres, coefficients, kernel=self.kernel_)
-        return np.asarray(image, dtype=np.float64)
+        return to_numpy(image).astype(np.float64, copy=False)
 
     def _weighed(self, rows: Array) -> Array:
         weights = self._ratio(rows)
@@ -99,12 +96,13 @@ class _KernelRatio(Reweighter):
                     raise ValueError(f"kernel must have positive values everywhere, got {kernel!r}")
         return [bandwidth.resolve(kernel, source, target) for kernel in given]
 
-    def _centres(self, target: _Sample, rng: np.random.Generator) -> Array:
+    def _centres(self, target: _Sample, rng: np.random.Generator) -> Any:
         check_count(self, "n_centres")
         count = int(self.n_centres)
         if count >= len(target.rows):
             return target.rows
-        return target.rows[np.sort(rng.choice(len(target.rows), count, replace=False))]
+        chosen = np.sort(rng.choice(len(target.rows), count, replace=False))
+        return target.rows[index_of(chosen, target.rows)]
 
 
 def _scales(kernel: Kernel) -> tuple[float, ...]:
@@ -112,8 +110,14 @@ def _scales(kernel: Kernel) -> tuple[float, ...]:
     return scale if isinstance(scale, tuple) else (float(scale or 1.0),)
 
 
-def _features(sample: _Sample, centres: Array, kernel: Kernel) -> Array:
-    return np.asarray(ops.kernel_matrix(sample.rows, centres, kernel=kernel), dtype=np.float64)
+def _features(sample: _Sample, centres: Any, kernel: Kernel) -> Any:
+    return widened(ops.kernel_matrix(sample.rows, centres, kernel=kernel))
+
+
+def _mean_features(sample: _Sample, centres: Any, kernel: Kernel) -> Array:
+    """The mean (c,) of the features, on the host."""
+    features = _features(sample, centres, kernel)
+    return to_numpy(beside(sample.share, features) @ features)
 
 
 class KLIEP(_KernelRatio):
@@ -140,6 +144,9 @@ class KLIEP(_KernelRatio):
     (1 without a target); `has_target_`.
 
     A weight of k counts as the row k times.
+
+    Rows may be CuPy arrays or CUDA tensors: kernels and products are formed there; weights, centres and what
+    has their number are on the host.
 
     Cost: O((ns + nt) c d) for each kernel, and O(nt c) a step.
     Source: Sugiyama, Nakajima, Kashima, von Buenau, Kawanabe, NIPS 2007.
@@ -174,12 +181,10 @@ class KLIEP(_KernelRatio):
         )
         rng = generator(self.random_state)
         kernels = self._candidates(source.rows, target.rows)
-        self.centres_: Array = self._centres(target, rng)
+        centres = self._centres(target, rng)
+        self.centres_: Array = to_numpy(centres)
         parts = _folds(len(target.rows), folds, rng)
-        tables = [
-            (_features(target, self.centres_, k), source.share @ _features(source, self.centres_, k))
-            for k in kernels
-        ]
+        tables = [(_features(target, centres, k), _mean_features(source, centres, k)) for k in kernels]
         self.scores_: Array | None = None
         best = 0
         if len(kernels) > 1 and len(parts) > 1:
@@ -229,6 +234,9 @@ class RuLSIF(_KernelRatio):
 
     A weight of k counts as the row k times.
 
+    Rows may be CuPy arrays or CUDA tensors: kernels and products are formed there; weights, centres and what
+    has their number are on the host.
+
     Cost: O((ns + nt) c (c + d) + c^3) for each kernel, as much again for each reg.
     Source: Kanamori, Hido, Sugiyama, JMLR 10 (2009); Yamada, Suzuki, Kanamori, Hachiya, Sugiyama, NIPS 2011.
     """
@@ -261,8 +269,9 @@ class RuLSIF(_KernelRatio):
         )
         rng = generator(self.random_state)
         kernels = self._candidates(source.rows, target.rows)
-        self.centres_: Array = self._centres(target, rng)
-        tables = [(_features(source, self.centres_, k), _features(target, self.centres_, k)) for k in kernels]
+        centres = self._centres(target, rng)
+        self.centres_: Array = to_numpy(centres)
+        tables = [(_features(source, centres, k), _features(target, centres, k)) for k in kernels]
         self.scores_: Array | None = None
         row, column = 0, 0
         if len(kernels) * len(regs) > 1 and min(len(source.rows), len(target.rows)) > 1:
@@ -276,7 +285,7 @@ class RuLSIF(_KernelRatio):
 
     def _scores(
         self,
-        tables: list[tuple[Array, Array]],
+        tables: list[tuple[Any, Any]],
         s_share: Array,
         t_share: Array,
         regs: Array,
@@ -293,12 +302,12 @@ class RuLSIF(_KernelRatio):
         scores = np.zeros((len(tables), len(regs)))
         for row, (S, T) in enumerate(tables):
             for s_out, t_out in parts:
-                kept, out = [], []
+                kept, out = list[Any](), list[Any]()
                 for table, share, left in ((S, s_share, s_out), (T, t_share, t_out)):
                     inside = np.ones(len(share), dtype=bool)
                     inside[left] = False
-                    kept += [table[inside], share[inside] / share[inside].sum()]
-                    out += [table[left], share[left] / share[left].sum()]
+                    kept += [table[index_of(inside, table)], share[inside] / share[inside].sum()]
+                    out += [table[index_of(left, table)], share[left] / share[left].sum()]
                 solved = ratio.spectrum(kept[0], kept[1], kept[2], kept[3], float(self.alpha))
                 for column, reg in enumerate(regs):
                     found = ratio.fit_least_squares(*solved, float(reg))
@@ -316,7 +325,7 @@ class RuLSIF(_KernelRatio):
         return regs
 
 
-def _left_out(T: Array, share: Array, source_mean: Array, parts: list[Array], max_iter: int) -> float:
+def _left_out(T: Any, share: Array, source_mean: Array, parts: list[Array], max_iter: int) -> float:
     """Mean log-likelihood of the parts of the target, each under the fit to the others."""
     total = 0.0
     for left in parts:
@@ -324,8 +333,9 @@ def _left_out(T: Array, share: Array, source_mean: Array, parts: list[Array], ma
         inside[left] = False
         kept = share[inside] / share[inside].sum()
         # A choice among kernels needs no more than this.
-        fit = ratio.fit_likelihood(T[inside], kept, source_mean, tol=1e-3, max_iter=min(max_iter, 1000))
-        total += ratio.likelihood_score(T[left], share[left], fit.coefficients)
+        rows = T[index_of(inside, T)]
+        fit = ratio.fit_likelihood(rows, kept, source_mean, tol=1e-3, max_iter=min(max_iter, 1000))
+        total += ratio.likelihood_score(T[index_of(left, T)], share[left], fit.coefficients)
     return total
 
 

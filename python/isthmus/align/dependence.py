@@ -7,14 +7,14 @@ from typing import Any
 import numpy as np
 from scipy import linalg
 
-from ..arrays import Array, generator
+from ..arrays import Array, beside, generator, index_of, like, namespace, to_numpy, triangle
 from ..kernels import Kernel, Linear
 from .checks import check_choice, check_count, check_flag, check_kernel, check_number, check_share
 from .component_base import SCALINGS, SOLVERS, ComponentAligner
 from .domains import Domains, positive
 from .label_columns import LABEL_KERNELS, label_columns
 from .mathematics.embedding import Projection, Rows
-from .mathematics.graphs import heat_laplacian, mean_distance
+from .mathematics.graphs import heat_laplacian, mean_distance, roughness
 from .mathematics.independence import Middle, solve_products, solve_seen
 from .mathematics.kernel_rows import SPARE, KernelProduct, solve_whole
 from .mathematics.pencil import centred, mean_contrast
@@ -134,12 +134,11 @@ class SemiSupervisedTCA(_LabelKernelAligner):
         Y = self._labels(domains, rows, source_weight, target_weight)
         gamma = 0.0 if Y is None else float(self.gamma)
         spread = centred(view.seen, rows.root)
-        parts = [np.sqrt(1 - gamma) * spread]
+        parts = [float(np.sqrt(1 - gamma)) * spread]
         if Y is not None:
-            parts.append(np.sqrt(gamma) * (Y.T @ spread))
-        root = np.concatenate(parts).T
-        if root.shape[1] > len(root):
-            root = np.asarray(np.linalg.qr(root.T, mode="r")).T
+            parts.append(float(np.sqrt(gamma)) * (beside(Y.T, spread) @ spread))
+        whole = namespace(spread).concatenate(parts)
+        root = (triangle(whole) if len(whole) > whole.shape[1] else to_numpy(whole)).T
         metric = self._metric(rows, view.seen)
         count = self._wanted(rows)
         if gamma == 1.0:
@@ -151,7 +150,7 @@ class SemiSupervisedTCA(_LabelKernelAligner):
         self._accept(solution, count, np.maximum(1e-8, rounding(solution, metric)), advice)
         self._keep(view.projection(solution.vectors))
 
-    def _metric(self, rows: Rows, seen: Array) -> Metric:
+    def _metric(self, rows: Rows, seen: Any) -> Metric:
         """B = reg I + smoothness G Lap G' + F F' with F = G e0."""
         stacked, weight = rows.stacked(np.float64), np.concatenate(rows.weights)
         self.width_ = mean_distance(stacked, weight) if self.width is None else float(self.width)
@@ -159,8 +158,8 @@ class SemiSupervisedTCA(_LabelKernelAligner):
         base = np.zeros((seen.shape[1],) * 2)
         if share:
             laplacian, first = heat_laplacian(stacked, weight, int(self.n_neighbors), self.width_)
-            single = seen[first] / rows.root[first, None]
-            base = share * (single.T @ (laplacian @ single))
+            single = seen[index_of(first, seen)]
+            base = share * roughness(laplacian, single / beside(rows.root[first, None], single))
         base = (base + base.T) / 2
         largest = float(np.diag(base).max())
         base[np.diag_indices_from(base)] += float(self.reg)
@@ -171,7 +170,7 @@ class SemiSupervisedTCA(_LabelKernelAligner):
                 f"reg must not vanish beside the graph of neighbours, up to {largest:.0e}, got reg = "
                 f"{self.reg:g}; scale the columns of X, raise reg or lower smoothness"
             ) from None
-        factor = seen.T @ mean_contrast(*rows.weights)
+        factor = to_numpy(seen.T @ beside(mean_contrast(*rows.weights), seen))
         return Metric(lambda v: base @ v, lambda v: linalg.cho_solve(lower, v), factor)
 
     def _check_parameters(self) -> None:
@@ -288,19 +287,20 @@ class MIDA(_LabelKernelAligner):
             assert self.kernel_ is not None
             product = KernelProduct(rows, self.kernel_)
             gate = product.gate
-            block = min(rows.n, count + SPARE)
+            start = generator(self.random_state).standard_normal((rows.n, min(rows.n, count + SPARE)))
             solution, size = solve_products(
                 product,
                 product.precise(np.hstack([middle.domains, middle.labels])),
                 middle,
-                generator(self.random_state).standard_normal((rows.n, block)),
+                rows.where.asarray(start, np.dtype(np.float64)),
                 count,
                 tol=gate if self.tol is None else float(self.tol),
                 max_passes=int(self.max_passes),
             )
-            solution = rescaled(solution, "unit", solution.vectors / rows.root[:, None])
-            components = rows.root[:, None] * solution.vectors
-            projection = Projection(components, None, rows.stacked(rows.dtype))
+            root = beside(rows.root[:, None], solution.vectors)
+            solution = rescaled(solution, "unit", solution.vectors / root)
+            components = to_numpy(root * solution.vectors)
+            projection = Projection(components, None, to_numpy(rows.stacked(rows.dtype)))
         if not len(solution.eigenvalues):
             raise ValueError(
                 "MIDA finds no direction along which the rows vary more than they tell of the domain; raise "
@@ -328,10 +328,11 @@ class MIDA(_LabelKernelAligner):
         """Rows (m, d) of the domains `numbers` (m,) with the columns that `augment` adds, (m, d')."""
         if self.augment is None:
             return rows
-        member = self._one_hot(numbers).astype(rows.dtype)
+        member = like(self._one_hot(numbers), rows)
         if self.augment == "easy":
             member = (member[:, :, None] * rows[:, None, :]).reshape(len(rows), -1)
-        return np.concatenate([rows, member], axis=1)
+        augmented: Array = namespace(rows).concatenate([rows, member], 1)
+        return augmented
 
     def _check_parameters(self) -> None:
         check_count(self, "n_components")

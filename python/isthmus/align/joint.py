@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from ..arrays import Array
+from ..arrays import Array, namespace, to_numpy
 from ..kernels import Kernel, Linear
 from .checks import check_choice, check_count, check_flag, check_kernel, check_number
 from .classes import number_classes
@@ -132,7 +132,7 @@ class TJM(ComponentAligner):
                 break
             # Each copy of a repeated row has its own coefficients, all of them alike.
             single = solution.vectors[:ns] / problem.root[:ns]
-            inverse[:ns] = np.sqrt(np.sum(single * single, axis=1) + EPS) / self.row_factor
+            inverse[:ns] = np.sqrt(to_numpy((single * single).sum(1)) + EPS) / self.row_factor
             if classes is not None:
                 Z = self._unit(problem.product(solution.vectors) / problem.root, "output")
                 model = classes.model(self.classifier, Z[:ns], Z[ns:], rows.weights)
@@ -261,7 +261,8 @@ class JGSA(ComponentAligner):
             norm = None if self.norm == "joint" else n_classes * sum(1 / w.sum() for w in rows.weights)
             solution, metric = problem.solve(contrasts, norm, count)
             halves = np.split(solution.vectors, 2)
-            signs = np.concatenate([view.signs_of(half) for half in halves])
+            entries = [view.signs_of(half) for half in halves]
+            signs = namespace(entries[0]).concatenate(entries)
             solution = rescaled(solution, self.scaling, signs)
             A, B = np.split(solution.vectors, 2)
             if step + 1 == self.n_iter or not len(solution.eigenvalues):

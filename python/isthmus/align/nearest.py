@@ -11,7 +11,7 @@ from scipy.optimize import linprog
 from sklearn.base import ClassifierMixin, clone
 
 from .. import ops
-from ..arrays import Array
+from ..arrays import Array, dtype_of, empty_like, index_of, like, to_numpy
 from ..kernels import Energy
 from .base import Aligner, Reweighter, TargetPredictor
 from .domains import Domains, fit_arguments, kind_or_numbers, positive
@@ -40,6 +40,9 @@ class EasyTL(ClassifierMixin, TargetPredictor):  # type: ignore[misc]
     they are prices of the program, so that `predict` repeats its labels; `labels_` (nt,), the labels of the
     target rows in `fit` (absent without a target); `align_`, the fitted aligner or None; `has_target_`.
 
+    Rows may be CuPy arrays or CUDA tensors: they are moved and their distances taken there, by an `align` that
+    does so; the program over these n x C distances, the labels and all predictions are on the host.
+
     Equal rows of which a class needs one only are told apart in `labels_`, not by `predict`. Fewer target
     rows than classes: nearest means, with a UserWarning.
 
@@ -47,6 +50,7 @@ class EasyTL(ClassifierMixin, TargetPredictor):  # type: ignore[misc]
     Source: Wang, Chen, Yu, Huang, Yang, ICME 2019.
     """
 
+    _on_device = True
     _without_target = "it predicts the nearest class mean of the source"
 
     def __init__(self, align: Any = "coral") -> None:
@@ -82,7 +86,7 @@ class EasyTL(ClassifierMixin, TargetPredictor):  # type: ignore[misc]
         self.prices_ = np.zeros(len(self.classes_))
         if domains.X_target is None:
             return
-        distances = self._distances(domains.X_target).astype(np.float64)
+        distances = self._distances(domains.X_target).astype(np.float64, copy=False)
         there, weight = positive(distances, target_weight)
         label, self.prices_ = _program(there, weight)
         every = np.argmin(distances - self.prices_, axis=1)
@@ -104,19 +108,20 @@ class EasyTL(ClassifierMixin, TargetPredictor):  # type: ignore[misc]
         return np.asarray(self.prices_ - self._distances(self._moved(rows, "target")))
 
     def _moved(self, rows: Array, domain: Any) -> Array:
-        return rows if self.align_ is None else np.asarray(self.align_.transform(rows, domain=domain))
+        moved: Array = rows if self.align_ is None else self.align_.transform(rows, domain=domain)
+        return moved
 
     def _distances(self, rows: Array) -> Array:
-        means = self.means_.astype(rows.dtype)
-        return -np.asarray(ops.kernel_matrix(rows, means, kernel=Energy()))
+        """From each row to each class mean (n, C), on the host."""
+        return -to_numpy(ops.kernel_matrix(rows, like(self.means_, rows), kernel=Energy()))
 
 
 def _coral(domains: Domains, source_weight: Array | None, target_weight: Array | None) -> Array:
     """The source rows with the target's mean and, up to the identity added to both, its covariance."""
     assert domains.X_target is not None
     rows = domains.X_source
-    source = moments(rows, source_weight, dtype=rows.dtype)
-    target = moments(domains.X_target, target_weight, dtype=domains.X_target.dtype)
+    source = moments(rows, source_weight, dtype=dtype_of(rows))
+    target = moments(domains.X_target, target_weight, dtype=dtype_of(domains.X_target))
     for name, part in (("source", source), ("target", target)):
         if part.total <= 1:
             raise ValueError(
@@ -128,16 +133,17 @@ def _coral(domains: Domains, source_weight: Array | None, target_weight: Array |
     # Rounding makes zero eigenvalues slightly negative.
     root_s, root_t = (np.sqrt(np.maximum(values, 0) + 1) for values in (value_s, value_t))
     matrix = (vector_s / root_s) @ (vector_s.T @ vector_t * root_t) @ vector_t.T
-    moved = np.empty_like(rows, order="C")
-    for block, centred in centred_blocks(rows, source.mean.astype(rows.dtype)):
-        np.matmul(centred, matrix.astype(rows.dtype), out=moved[block])
-        moved[block] += target.mean.astype(rows.dtype)
+    moved: Array = empty_like(rows, rows.shape[1])
+    turn, goal = like(matrix, rows), like(target.mean, rows)
+    for block, centred in centred_blocks(rows, source.mean.astype(dtype_of(rows))):
+        moved[block] = centred @ turn
+        moved[block] += goal
     return moved
 
 
 def _class_means(known: Labelled, code: Array, n_classes: int) -> Array:
     members = [code == c for c in range(n_classes)]
-    return np.array([weighted_mean(known.rows[m], known.weight[m]) for m in members])
+    return np.array([weighted_mean(known.rows[index_of(m, known.rows)], known.weight[m]) for m in members])
 
 
 def _program(distances: Array, weight: Array) -> tuple[Array, Array]:

@@ -11,7 +11,7 @@ from sklearn.utils import get_tags
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted, has_fit_parameter
 
-from ..arrays import Array
+from ..arrays import Array, index_of, to_numpy
 from ..rows import check_rows
 from .base import Reweighter
 from .domains import fit_arguments, kind_or_numbers, plain_labels, read_domains
@@ -30,6 +30,8 @@ def make_transfer_pipeline(align: Any, model: Any) -> TransferPipeline:
     ----------
     align : an aligner such as `CORAL()`, or None for no alignment
     model : a scikit-learn classifier or regressor
+
+    Rows on a GPU are aligned there by an aligner that takes them; `model` gets the aligned rows on the host.
 
     Returns
     -------
@@ -53,11 +55,16 @@ class TransferPipeline(BaseEstimator):  # type: ignore[misc]
     `predict` and its like take target rows. With `domain` ("source", or the domain number of each row, as in
     the aligners' `transform`) they take rows of a source, moved by its own map.
 
+    Rows may be CuPy arrays or CUDA tensors where the aligner takes these (or is None). They are aligned on the
+    device and leave it once, aligned, for the model, which is scikit-learn's; labels, weights and what `predict`
+    and its like return are on the host.
+
     Fitted: `align_` (the fitted aligner, or None), `model_` (the fitted model), `n_features_in_`, `classes_`
     where the model has them. Made by `make_transfer_pipeline`.
     """
 
     __metadata_request__fit: ClassVar = {"sample_domain": True, "target_labelled": True}
+    _on_device: ClassVar[bool] = True  # an aligner that is not refuses the rows itself
 
     def __init__(self, align: Any, model: Any) -> None:
         self.align = align
@@ -103,7 +110,8 @@ class TransferPipeline(BaseEstimator):  # type: ignore[misc]
         if chosen.any():
             assert domains.X_target is not None and domains.y_target is not None
             kind = kind_or_numbers(domains.target_domain, chosen)
-            moved = np.concatenate([moved, self._aligned(domains.X_target[chosen], kind)])
+            rows = domains.X_target[index_of(chosen, domains.X_target)]
+            moved = np.concatenate([moved, self._aligned(rows, kind)])
             labels = np.concatenate([labels, plain_labels(domains.y_target[chosen])])
             if weight is not None:
                 rest = np.ones(len(chosen)) if target_weight is None else target_weight
@@ -152,8 +160,9 @@ class TransferPipeline(BaseEstimator):  # type: ignore[misc]
         tags.non_deterministic = model.non_deterministic
         return tags
 
-    def _aligned(self, rows: Array, domain: Any) -> Any:
-        return rows if self.align_ is None else self.align_.transform(rows, domain=domain)
+    def _aligned(self, rows: Array, domain: Any) -> Array:
+        """Rows of a domain aligned where they are, on the host for the model."""
+        return to_numpy(rows if self.align_ is None else self.align_.transform(rows, domain=domain))
 
     def _said(self, method: str, X: Any, domain: Any) -> Any:
         check_is_fitted(self)

@@ -7,7 +7,7 @@ import warnings
 import numpy as np
 
 from .. import bandwidth, ops
-from ..arrays import Array
+from ..arrays import Array, Home, dtype_of, home, index_of, like, namespace, to_numpy, widened
 from ..kernels import RBF, Kernel
 from .base import Reweighter
 from .checks import check_number
@@ -50,12 +50,16 @@ class TargetShiftWeights(Reweighter):
 
     A weight of k counts as the row k times; `weights_` is 0 for a row of weight 0.
 
+    Rows may be CuPy arrays or CUDA tensors: sums and products with K are taken there; the small problem is
+    solved on the host, where labels and `weights_` are.
+
     Cost: O(ns (ns + nt) d) time; no matrix beyond C x C, or ns x 20 with numbers.
     Source: Zhang, Schoelkopf, Muandet, Wang, ICML 2013, section 3. Its smoother of the labels,
     L (L + reg I)^-1 for the kernel matrix L of the labels, is the mean within a class for classes. Weights of
     numbers are there smoothed too, here a mean of bounded values, so that they keep the bound.
     """
 
+    _on_device = True
     _takes_numbers = True
 
     def __init__(
@@ -86,6 +90,8 @@ class TargetShiftWeights(Reweighter):
         assert domains.X_target is not None
         source, w_source = positive(domains.X_source, source_weight)
         target, w_target = positive(domains.X_target, target_weight)
+        if np.result_type(dtype_of(source), dtype_of(target)) == np.float64:
+            source, target = widened(source), widened(target)
         need_labels(domains.y_source, type(self).__name__)
         assert domains.y_source is not None
         labels = read_labels(positive(domains.y_source, source_weight)[0], "y")
@@ -133,14 +139,15 @@ class TargetShiftWeights(Reweighter):
         count = len(self.classes_)
         mass = np.bincount(group, w_source)
         order = np.argsort(group, kind="stable")
-        rows = np.concatenate([source[order], target])
+        rows = namespace(source).concatenate([source[index_of(order, source)], target])
         offsets = [0, *np.cumsum(np.bincount(group)).tolist(), len(rows)]
-        weight = np.concatenate([w_source[order], w_target])
+        where = home(rows) or Home("numpy", "cpu")
+        weight = where.asarray(np.concatenate([w_source[order], w_target]), np.dtype(np.float64))
         pairs = np.stack(np.triu_indices(count + 1), axis=1)[:-1]  # all but the target with itself
         sums, diagonals = ops.block_sums(rows, offsets, pairs, kernel=self.kernel_, weights=weight)
         table = np.zeros((count + 1, count + 1))
-        table[pairs[:, 0], pairs[:, 1]] = table[pairs[:, 1], pairs[:, 0]] = sums
-        means = (table[:count, :count] + np.diag(diagonals[:count])) / np.outer(mass, mass)
+        table[pairs[:, 0], pairs[:, 1]] = table[pairs[:, 1], pairs[:, 0]] = to_numpy(sums)
+        means = (table[:count, :count] + np.diag(to_numpy(diagonals)[:count])) / np.outer(mass, mass)
         self.condition_ = float(np.linalg.cond(means))
         if not self.condition_ < 1e8:
             warnings.warn(
@@ -173,11 +180,10 @@ class TargetShiftWeights(Reweighter):
             scaled[inverse], w_source, scaled[places], self.label_bandwidth * scale, self.label_reg
         )
         mass = w_source @ share
-        dtype = np.result_type(source, target)
-        source, target = source.astype(dtype, copy=False), target.astype(dtype, copy=False)
-        columns, row = bumps.astype(dtype), w_target.astype(dtype)
-        image = np.asarray(ops.kernel_matmul(source, source, columns, kernel=self.kernel_), np.float64)
-        linear = bumps.T @ np.asarray(ops.kernel_matmul(source, target, row, kernel=self.kernel_), np.float64)
+        columns, row = like(bumps, source), like(w_target, source)
+        image = to_numpy(ops.kernel_matmul(source, source, columns, kernel=self.kernel_)).astype(np.float64)
+        shift = to_numpy(ops.kernel_matmul(source, target, row, kernel=self.kernel_)).astype(np.float64)
+        linear = bumps.T @ shift
         means = bumps.T @ image / np.outer(mass, mass)
         # Rounding may leave eigenvalues below 0.
         values, vectors = np.linalg.eigh((means + means.T) / 2)

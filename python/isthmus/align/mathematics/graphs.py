@@ -1,4 +1,7 @@
-"""Pure mathematics of graphs of rows: nearest neighbours by the heat kernel, nearest directions by cosine."""
+"""Pure mathematics of graphs of rows: nearest neighbours by the heat kernel, nearest directions by cosine.
+
+Rows of a heat kernel may be on a device; graphs are sparse matrices on the host.
+"""
 
 from __future__ import annotations
 
@@ -9,21 +12,22 @@ from scipy import sparse
 from sklearn.neighbors import NearestNeighbors
 
 from ... import ops
-from ...arrays import Array
+from ...arrays import Array, beside, index_of, like, namespace, to_numpy
 from ...kernels import Energy
-from .neighbours import blocks
+from .neighbours import blocks, nearest_others
+from .pencil import row_blocks
 
-__all__ = ["direction_graph", "heat_laplacian", "mean_distance", "normalized_laplacian"]
+__all__ = ["direction_graph", "heat_laplacian", "mean_distance", "normalized_laplacian", "roughness"]
 
 
-def mean_distance(rows: Array, weight: Array) -> float:
+def mean_distance(rows: Any, weight: Array) -> float:
     """The mean distance of all pairs of rows, a row of weight k standing for k of them. O(n^2 d), O(n d)."""
     total = float(weight.sum())
-    sums, _ = ops.block_sums(rows, [0, len(rows)], kernel=Energy(), weights=weight)
+    sums, _ = ops.block_sums(rows, [0, len(rows)], kernel=Energy(), weights=like(weight, rows))
     return -float(sums[0]) / max(total * (total - 1), total * total / 2)
 
 
-def heat_laplacian(rows: Array, weight: Array, n_neighbors: int, width: float) -> tuple[Any, Array]:
+def heat_laplacian(rows: Any, weight: Array, n_neighbors: int, width: float) -> tuple[Any, Array]:
     """D - W (m, m), sparse, of the m distinct rows, and the place (m,) where each of them first stands.
 
     W is exp(-|x - y|^2 / (2 width^2)) between rows of which one is among the `n_neighbors` nearest of the
@@ -31,16 +35,30 @@ def heat_laplacian(rows: Array, weight: Array, n_neighbors: int, width: float) -
     weight k is k equal rows, which are neighbours of each other: it takes k places, and its edges count k
     times.
 
-    Cost: that of scikit-learn's nearest neighbours.
+    Cost: that of scikit-learn's nearest neighbours. On a device O(n^2 d); equal rows are found on the host.
     """
-    single, first, group = np.unique(rows, axis=0, return_index=True, return_inverse=True)
+    single, first, group = np.unique(to_numpy(rows), axis=0, return_index=True, return_inverse=True)
     mass = np.bincount(group.reshape(-1), weights=weight)
-    pairs, lengths = _neighbours(single, mass, n_neighbors)
+    distinct = single if namespace(rows) is np else rows[index_of(first, rows)]
+    pairs, lengths = _neighbours(distinct, mass, n_neighbors)
     heat = np.exp(-0.5 * (lengths / width) ** 2) if width > 0 else np.ones(len(lengths))
     one_way = sparse.csr_array((heat, (pairs[0], pairs[1])), shape=(len(single), len(single)))
     graph = sparse.diags_array(mass) @ one_way.maximum(one_way.T) @ sparse.diags_array(mass)
     degree = np.asarray(graph.sum(axis=1)).ravel()
     return sparse.csr_array(sparse.diags_array(degree) - graph), first
+
+
+def roughness(laplacian: Any, columns: Any) -> Array:
+    """V' (D - W) V (k, k) on the host for `columns` V (m, k), which may be on a device, and a symmetric W."""
+    if namespace(columns) is np:
+        return np.asarray(columns.T @ (laplacian @ columns))
+    edges = sparse.triu(laplacian, 1).tocoo()
+    total = np.zeros((columns.shape[1],) * 2)
+    for block in row_blocks(edges.nnz, 8 * columns.shape[1], True):
+        ends = (columns[index_of(end[block], columns)] for end in (edges.row, edges.col))
+        rise = next(ends) - next(ends)
+        total += to_numpy((rise * beside(-edges.data[block, None], rise)).T @ rise)
+    return total
 
 
 def direction_graph(rows: Array, count: int, weight: Array) -> sparse.csr_array:
@@ -87,14 +105,17 @@ def normalized_laplacian(graph: sparse.csr_array, weight: Array) -> sparse.csr_a
     return sparse.csr_array(sparse.eye_array(len(weight)) - scaled)
 
 
-def _neighbours(rows: Array, mass: Array, n_neighbors: int) -> tuple[Array, Array]:
+def _neighbours(rows: Any, mass: Array, n_neighbors: int) -> tuple[Array, Array]:
     """Directed pairs (2, e) from each row to its neighbours among the others, and their distances (e,)."""
     n = len(rows)
     if n == 1:
         return np.empty((2, 0), dtype=np.intp), np.empty(0)
     wanted = min(n - 1, n_neighbors + 3)
     while True:
-        distances, indices = NearestNeighbors(n_neighbors=wanted).fit(rows).kneighbors()
+        if namespace(rows) is np:
+            distances, indices = NearestNeighbors(n_neighbors=wanted).fit(rows).kneighbors()
+        else:
+            distances, indices = nearest_others(rows, wanted)
         taken = np.maximum(mass - 1, 0)[:, None] + np.cumsum(mass[indices], axis=1)
         before = np.column_stack([np.maximum(mass - 1, 0), taken[:, :-1]])
         needed = before < n_neighbors * (1 - 1e-9)  # places left when this neighbour's turn comes

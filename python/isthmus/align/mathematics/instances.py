@@ -1,15 +1,18 @@
 """Pure mathematics of TJM: the pencil K H K a = w (reg D + F F') a with a new diagonal D for each solution.
 
 D weighs the n rows one by one, so the problem is a dual whatever the kernel. With K H K = Q Q' it is solved
-as Q'B^-1 Q z = w z: only 1 / D is multiplied, and a row that D all but excludes costs no digits.
+as Q'B^-1 Q z = w z: only 1 / D is multiplied, and a row that D all but excludes costs no digits. Of rows on a
+device, K, Q and the vectors are there; contrasts and D are on the host.
 """
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from ... import ops
-from ...arrays import Array, generator
+from ...arrays import Array, beside, generator, like, namespace, to_numpy, triangle
 from ...kernels import Kernel, Linear
 from .embedding import Projection, Rows
 from .kernel_rows import SPARE, KernelProduct, solve_whole
@@ -20,36 +23,39 @@ __all__ = ["InstanceProblem", "LinearInstances", "StoredInstances", "StreamedIns
 
 
 class InstanceProblem:
-    """One data set under one kernel; `solve` takes any contrasts and any D."""
+    """One data set under one kernel; `solve` takes any contrasts and any D.
+
+    `root` (n, 1): square roots of the weights, where the rows are.
+    """
 
     gate = 1e-8
 
     def __init__(self, rows: Rows, reg: float) -> None:
         self.rows, self.reg = rows, reg
-        self.root = rows.root[:, None]
+        self.root = rows.where.asarray(rows.root[:, None], np.dtype(np.float64))
 
-    def factor(self, contrasts: Array) -> Array:
+    def factor(self, contrasts: Array) -> Any:
         """F = K E / sqrt(c), (n, q)."""
-        return np.asarray(self.product(contrasts) / np.sqrt(contrast_norm(contrasts)))
+        return self.product(contrasts) / float(np.sqrt(contrast_norm(contrasts)))
 
-    def solve(self, factor: Array, inverse: Array, n_components: int) -> tuple[Solution, Metric]:
+    def solve(self, factor: Any, inverse: Array, n_components: int) -> tuple[Solution, Metric]:
         """The leading components for F (n, q) and 1 / D as `inverse` (n,), and the metric reg D + F F'."""
-        scale = inverse[:, None] / self.reg
+        scale = beside(inverse[:, None] / self.reg, factor)
         metric = Metric(lambda v: v / scale, lambda v: v * scale, factor)
         return self._solve(metric, n_components), metric
 
-    def product(self, columns: Array) -> Array:
-        """K V, rows and columns of K times the square roots of the weights."""
+    def product(self, columns: Any) -> Any:
+        """K V, rows and columns of K times the square roots of the weights; V may be on the host."""
         raise NotImplementedError
 
-    def projection(self, vectors: Array) -> Projection:
+    def projection(self, vectors: Any) -> Projection:
         """What embeds new rows. The coefficient of a weighted row is that of all its repetitions together."""
-        return Projection(self.root * vectors, None, self.rows.stacked(self.rows.dtype))
+        return Projection(to_numpy(self.root * vectors), None, to_numpy(self.rows.stacked(self.rows.dtype)))
 
     def _solve(self, metric: Metric, n_components: int) -> Solution:
         raise NotImplementedError
 
-    def _centred(self, columns: Array) -> Array:
+    def _centred(self, columns: Any) -> Any:
         """H V, weighted."""
         return centred(columns, self.rows.root)
 
@@ -61,16 +67,16 @@ class LinearInstances(InstanceProblem):
         super().__init__(rows, reg)
         self._weighted = rows.weighted()
         # K H K = X (Xc'Xc) X', and the small factor of Xc has the singular values of Xc.
-        triangle = np.linalg.qr(self._centred(self._weighted), mode="r")
-        _, singular, directions = np.linalg.svd(triangle, full_matrices=False)
+        small = triangle(self._centred(self._weighted))
+        _, singular, directions = np.linalg.svd(small, full_matrices=False)
         rank = int(np.sum(singular > singular[0] * np.finfo(float).eps * max(self._weighted.shape)))
-        self._range = self._weighted @ (directions[:rank].T * singular[:rank])
+        self._range = self._weighted @ beside(directions[:rank].T * singular[:rank], self._weighted)
 
-    def product(self, columns: Array) -> Array:
-        return np.asarray(self._weighted @ (self._weighted.T @ columns))
+    def product(self, columns: Any) -> Any:
+        return self._weighted @ (self._weighted.T @ beside(columns, self._weighted))
 
-    def projection(self, vectors: Array) -> Projection:
-        return Projection(self.root * vectors, self._weighted.T @ vectors, None)
+    def projection(self, vectors: Any) -> Projection:
+        return Projection(to_numpy(self.root * vectors), to_numpy(self._weighted.T @ vectors), None)
 
     def _solve(self, metric: Metric, n_components: int) -> Solution:
         return solve_factored(self._range, metric, n_components)
@@ -81,12 +87,12 @@ class StoredInstances(InstanceProblem):
 
     def __init__(self, rows: Rows, kernel: Kernel, reg: float) -> None:
         super().__init__(rows, reg)
-        matrix = np.asarray(ops.kernel_matrix(rows.stacked(np.float64), kernel=kernel))
-        self._matrix = self.root * matrix * rows.root
+        matrix = ops.kernel_matrix(rows.stacked(np.float64), kernel=kernel)
+        self._matrix = self.root * matrix * self.root[:, 0]
         self._range = self._centred(self._matrix).T
 
-    def product(self, columns: Array) -> Array:
-        return np.asarray(self._matrix @ columns)
+    def product(self, columns: Any) -> Any:
+        return self._matrix @ beside(columns, self._matrix)
 
     def _solve(self, metric: Metric, n_components: int) -> Solution:
         return solve_factored(self._range, metric, n_components)
@@ -106,20 +112,20 @@ class StreamedInstances(InstanceProblem):
         self.gate = self._kernel.gate
         self._tol, self._max_passes = self.gate if tol is None else tol, max_passes
         self._rng = generator(random_state)
-        self._start: Array = np.empty((rows.n, 0))
+        self._start: Any = self.root[:, :0]
 
-    def product(self, columns: Array) -> Array:
+    def product(self, columns: Any) -> Any:
         return self._kernel(columns)
 
     def _solve(self, metric: Metric, n_components: int) -> Solution:
         n = self.rows.n
         block = min(n, n_components + SPARE)
-        more = self._rng.standard_normal((n, block - self._start.shape[1]))
+        more = like(self._rng.standard_normal((n, block - self._start.shape[1])), self._start)
         solution, self._start = solve_streamed(
             lambda v: self.product(self._centred(v)),
             lambda v: self._centred(self.product(v)),
             metric,
-            self._centred(np.hstack([self._start, more])),
+            self._centred(namespace(more).concatenate([self._start, more], 1)),
             n_components,
             tol=self._tol,
             max_passes=self._max_passes,

@@ -125,7 +125,7 @@ def kernel_of(rows: Any, kernel: Kernel, root: Array) -> StoredKernel | Streamed
 class KernelProduct:
     """V -> K V in float64: K itself in float64 where that has room in memory, else in the rows' float type.
 
-    `gate`: the residual that this allows.
+    `gate`: the residual that this allows. V may be on the host, K V is where the rows are.
     """
 
     def __init__(self, rows: Rows, kernel: Kernel) -> None:
@@ -136,12 +136,13 @@ class KernelProduct:
             self._quick = StreamedKernel(rows.stacked(rows.dtype), kernel, rows.root)
             self.gate = 1e-3
 
-    def __call__(self, columns: Array) -> Array:
-        return np.asarray(self._quick.product(self._quick.asarray(columns)), dtype=np.float64)
+    def __call__(self, columns: Any) -> Any:
+        return widened(self._quick.product(self._quick.asarray(columns)))
 
-    def precise(self, columns: Array) -> Array:
+    def precise(self, columns: Any) -> Any:
         """K V with K in float64, whatever the type of the rows."""
-        return np.asarray((self._quick if self.gate < 1e-3 else self._exact()).product(columns))
+        kernel = self._quick if self.gate < 1e-3 else self._exact()
+        return kernel.product(kernel.asarray(columns))
 
     def _exact(self) -> StoredKernel | StreamedKernel:
         return kernel_of(self._rows.stacked(np.float64), self._kernel, self._rows.root)

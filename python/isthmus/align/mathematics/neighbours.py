@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from ...arrays import Array, namespace, to_numpy
+from ...arrays import Array, column_lengths, index_of, namespace, smallest, to_numpy
 
-__all__ = ["NearestRow", "blocks", "nearest_rows"]
+__all__ = ["NearestRow", "blocks", "nearest_others", "nearest_rows"]
 
 BLOCK = 1 << 18  # entries of the distances held at once: they stay in a core's cache
 DEVICE_BLOCK = 1 << 22  # on a GPU
@@ -41,6 +41,30 @@ def nearest_rows(queries: Array, rows: Array) -> Array:
     for block in blocks(len(queries), len(rows), on_device):
         found[block] = to_numpy((half - (queries[block] - origin) @ centred.T).argmin(1))
     return found
+
+
+def nearest_others(rows: Any, count: int) -> tuple[Array, Array]:
+    """Distances and numbers (n, count), on the host, of the `count` others nearest to each of `rows` (n, d).
+
+    The nearest comes first. Found by inner products about the mean, then measured by differences. `rows` may
+    be on a device.
+    Cost: O(n^2 d) time, O(BLOCK + n d) memory.
+    """
+    n, d = rows.shape
+    centred = rows - rows.mean(0)
+    half = (centred * centred).sum(1) / 2
+    lengths, numbers = np.empty((n, count)), np.empty((n, count), dtype=np.intp)
+    for block in blocks(n, max(n, count * d), namespace(rows) is not np):
+        own = np.arange(block.start, block.stop)
+        near = half - centred[block] @ centred.T
+        near[index_of(own - block.start, near), index_of(own, near)] = np.inf
+        chosen = smallest(near, count)
+        apart = (centred[block][:, None, :] - centred[chosen]).reshape(-1, d)
+        found, chosen = column_lengths(apart.T).reshape(-1, count), to_numpy(chosen)
+        order = np.argsort(found, axis=1, kind="stable")
+        lengths[block] = np.take_along_axis(found, order, axis=1)
+        numbers[block] = np.take_along_axis(chosen, order, axis=1)
+    return lengths, numbers
 
 
 def blocks(n_queries: int, n_rows: int, on_device: bool = False) -> list[slice]:

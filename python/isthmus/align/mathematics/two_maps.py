@@ -1,14 +1,17 @@
 """Pure mathematics of JGSA: the pencil of two stacked maps, without its 2p x 2p matrices.
 
 In the axes of the scatter within classes R0, all of R but F F', couples each axis of A with the same axis of
-B alone, so its inverse is a formula. S = Q Q' with Q of C + min(nt, p) columns.
+B alone, so its inverse is a formula. S = Q Q' with Q of C + min(nt, p) columns. Rows may be on a device; what
+has p or 2p rows is on the host.
 """
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
-from ...arrays import Array
+from ...arrays import Array, beside, index_of, to_numpy, triangle
 from .pencil import Solution, contrast_norm
 from .z_form import Metric, solve_factored
 
@@ -26,8 +29,8 @@ class TwoMaps:
 
     def __init__(
         self,
-        source: Array,
-        target: Array,
+        source: Any,
+        target: Any,
         root: Array,
         classes: Array,
         n_classes: int,
@@ -40,16 +43,17 @@ class TwoMaps:
         ns, p = source.shape
         self.limit = min(n_classes - 1, p) + min(len(target) - 1, p)
         self._samples = source, target
-        self._roots = root[:ns, None], root[ns:, None]
-        member = (classes[:, None] == np.arange(n_classes)) * self._roots[0]
+        roots = root[:ns, None], root[ns:, None]
+        self._roots = beside(roots[0], source), beside(roots[1], target)
+        member = (classes[:, None] == np.arange(n_classes)) * roots[0]
         total = np.sum(member * member, axis=0)
-        means = (member.T @ source) / total[:, None]
-        within = source - self._roots[0] * means[classes]
-        values, self._axes = np.linalg.eigh(within.T @ within)
+        means = to_numpy(beside(member.T, source) @ source) / total[:, None]
+        within = source - self._roots[0] * beside(means, source)[index_of(classes, source)]
+        values, self._axes = np.linalg.eigh(to_numpy(within.T @ within))
         between = np.sqrt(total)[:, None] * (means - total @ means / total.sum())
-        spread = target - self._roots[1] * (self._roots[1].T @ target / np.sum(self._roots[1] ** 2))
-        if len(spread) > p:
-            spread = np.linalg.qr(spread, mode="r")
+        shares = beside(roots[1].T / np.sum(roots[1] ** 2), target)
+        centred = target - self._roots[1] * (shares @ target)
+        spread = triangle(centred) if len(centred) > p else to_numpy(centred)
         self._range = np.block(
             [
                 [np.sqrt(beta) * (between @ self._axes).T, np.zeros((p, len(spread)))],
@@ -73,7 +77,10 @@ class TwoMaps:
         c = contrast_norm(contrasts) if norm is None else norm
         halves = np.split(contrasts, [len(self._samples[0])])
         factor = np.concatenate(
-            [self._axes.T @ (rows.T @ half) for rows, half in zip(self._samples, halves, strict=True)]
+            [
+                self._axes.T @ to_numpy(rows.T @ beside(half, rows))
+                for rows, half in zip(self._samples, halves, strict=True)
+            ]
         ) / np.sqrt(c)
         metric = Metric(lambda v: _coupled(self._blocks, v), lambda v: _coupled(self._inverse, v), factor)
         if self._between is None:
@@ -83,10 +90,10 @@ class TwoMaps:
         turned = np.concatenate([self._axes @ half for half in np.split(solution.vectors, 2)])
         return solution._replace(vectors=turned), metric
 
-    def embedded(self, A: Array, B: Array) -> tuple[Array, Array]:
+    def embedded(self, A: Array, B: Array) -> tuple[Any, Any]:
         """Source rows by A and target rows by B, without the weights."""
         (source, target), (root_s, root_t) = self._samples, self._roots
-        return np.asarray(source @ A / root_s), np.asarray(target @ B / root_t)
+        return source @ beside(A, source) / root_s, target @ beside(B, target) / root_t
 
 
 def _coupled(blocks: tuple[Array | float, Array | float, Array | float], vectors: Array) -> Array:

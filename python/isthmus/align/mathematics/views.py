@@ -2,7 +2,7 @@
 
 G' (n, p) holds one row's view a row: x itself (primal), k(x, X) (dual) or Nystroem features. Every problem
 here takes G only in forms like G A G' with a multiple of the identity beside it, so where the rows of G' span
-fewer than p directions it is solved in these, with vectors of the same length.
+fewer than p directions it is solved in these, with vectors of the same length. Rows on a device are viewed there.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from ... import ops
-from ...arrays import Array
+from ...arrays import Array, beside, like, to_numpy, widened
 from ...kernels import Kernel, Linear
 from .embedding import Projection, Rows, draw_landmarks, row_space
 
@@ -28,30 +28,29 @@ class View:
     `seen` (n, p) float64; the problem's vectors are `lift` (p', p) times those of `seen`, the same for None.
     """
 
-    def __init__(
-        self, rows: Rows, seen: Array, lift: Array | None, *, dual: bool = False, known: Array | None = None
-    ) -> None:
+    def __init__(self, rows: Rows, seen: Any, lift: Any, *, dual: bool = False, known: Any = None) -> None:
         self.rows, self.seen = rows, seen
         self._lift, self._dual, self._known = lift, dual, known
 
     def projection(self, vectors: Array) -> Projection:
         """What embeds new rows for `vectors` (p, k) of the reduced problem."""
-        lifted = vectors if self._lift is None else self._lift @ vectors
+        lifted = to_numpy(self._lifted(vectors))
         # The coefficient of a weighted row is that of all its repetitions together.
         components = self.rows.root[:, None] * lifted if self._dual else lifted
         if self._known is not None:
-            return Projection(components, None, self._known)
-        matrix = self.rows.stacked(np.float64).T @ components if self._dual else components
-        return Projection(components, matrix, None)
+            return Projection(components, None, to_numpy(self._known))
+        if not self._dual:
+            return Projection(components, components, None)
+        stacked = self.rows.stacked(np.float64)
+        return Projection(components, to_numpy(stacked.T @ beside(components, stacked)), None)
 
-    def embedded(self, vectors: Array) -> Array:
-        """The rows of `fit` embedded (n, k), source first."""
-        return np.asarray((self.seen @ vectors) / self.rows.root[:, None])
-
-    def signs_of(self, vectors: Array) -> Array:
+    def signs_of(self, vectors: Array) -> Any:
         """Entries by which signs are chosen: those of one row, not of all its repetitions."""
-        lifted = vectors if self._lift is None else self._lift @ vectors
-        return np.asarray(lifted / self.rows.root[:, None] if self._dual else lifted)
+        lifted = self._lifted(vectors)
+        return lifted / beside(self.rows.root[:, None], lifted) if self._dual else lifted
+
+    def _lifted(self, vectors: Array) -> Any:
+        return vectors if self._lift is None else self._lift @ beside(vectors, self._lift)
 
 
 def look(
@@ -77,15 +76,14 @@ def look(
             return View(rows, weighted, None)
         w, singular, directions = row_space(weighted)
         if kernel is None:
-            return View(rows, w * singular, directions.T)
-        return View(rows, w * singular**2, w, dual=True)
+            return View(rows, w * beside(singular, w), directions.T)
+        return View(rows, w * beside(singular**2, w), w, dual=True)
     if n_landmarks is None and rows.n <= stored_rows:
-        matrix = np.asarray(ops.kernel_matrix(rows.stacked(np.float64), kernel=kernel))
-        return View(
-            rows, rows.root[:, None] * matrix * rows.root, None, dual=True, known=rows.stacked(rows.dtype)
-        )
+        matrix = ops.kernel_matrix(rows.stacked(np.float64), kernel=kernel)
+        root = like(rows.root, matrix)
+        return View(rows, root[:, None] * matrix * root, None, dual=True, known=rows.stacked(rows.dtype))
     stacked = rows.stacked(rows.dtype)
     known, inverse = draw_landmarks(stacked, kernel, n_landmarks or LANDMARKS, random_state)
-    image = ops.kernel_matmul(stacked, known, inverse.astype(rows.dtype), kernel=kernel)
-    seen = rows.root[:, None] * np.asarray(image, dtype=np.float64)
+    image = widened(ops.kernel_matmul(stacked, known, like(inverse, stacked), kernel=kernel))
+    seen = like(rows.root[:, None], image) * image
     return View(rows, seen, inverse, known=known)
