@@ -11,6 +11,7 @@ import isthmus as im
 import numpy as np
 import pytest
 from isthmus import arrays, backends, reference
+from isthmus.align.mathematics import pencil
 
 # Around every vector width: 4, 8, 16 and 32 lanes.
 SIZES = (1, 2, 3, 7, 8, 9, 15, 16, 17, 31, 33, 64, 65)
@@ -135,6 +136,37 @@ def torch_as_device(monkeypatch: pytest.MonkeyPatch) -> Any:
     monkeypatch.setattr(arrays.Home, "on_host", property(lambda self: self.library != "torch"))
     monkeypatch.setattr(arrays.Home, "free_bytes", lambda self: 1 << 34)
     return torch
+
+
+@pytest.fixture
+def device(torch_as_device: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """Moves numpy arrays to what refuses numpy arrays in every operation, as CuPy and CUDA tensors do."""
+    torch = torch_as_device
+
+    def refuse(self: Any, dtype: Any = None) -> None:
+        raise TypeError("can't convert a tensor on a device to numpy")
+
+    def picked(self: Any, key: Any, plain: Any = torch.Tensor.__getitem__) -> Any:
+        if any(isinstance(part, np.ndarray) for part in (key if isinstance(key, tuple) else (key,))):
+            raise TypeError("a tensor on a device must not be indexed with a numpy array")
+        return plain(self, key)
+
+    monkeypatch.setattr(torch.Tensor, "__array__", refuse)
+    monkeypatch.setattr(torch.Tensor, "__getitem__", picked)
+    monkeypatch.setattr(pencil, "DEVICE_BLOCK_BYTES", 1)  # blocks of 64 rows
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # several cost seconds where other processes want the cores
+    yield lambda rows: torch.from_numpy(rows.copy())
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture(params=["torch", "cupy"])
+def gpu(request: pytest.FixtureRequest) -> Any:
+    """Moves numpy arrays to a GPU."""
+    module = pytest.importorskip(request.param)
+    if arrays.gpu_report().startswith("none"):
+        pytest.skip(f"no GPU: {arrays.gpu_report()}")
+    return module.asarray if request.param == "cupy" else lambda rows: module.from_numpy(rows).cuda()
 
 
 def pytest_report_header() -> str:

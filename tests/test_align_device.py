@@ -26,37 +26,6 @@ every_solver = pytest.mark.parametrize("solver", SOLVERS)
 both_types = pytest.mark.parametrize("dtype", TOLERANCES)
 
 
-@pytest.fixture
-def device(torch_as_device, monkeypatch):
-    """Moves numpy arrays to what refuses numpy arrays in every operation, as CuPy and CUDA tensors do."""
-    torch = torch_as_device
-
-    def refuse(self, dtype=None):
-        raise TypeError("can't convert a tensor on a device to numpy")
-
-    def picked(self, key, plain=torch.Tensor.__getitem__):
-        if any(isinstance(part, np.ndarray) for part in (key if isinstance(key, tuple) else (key,))):
-            raise TypeError("a tensor on a device must not be indexed with a numpy array")
-        return plain(self, key)
-
-    monkeypatch.setattr(torch.Tensor, "__array__", refuse)
-    monkeypatch.setattr(torch.Tensor, "__getitem__", picked)
-    monkeypatch.setattr(pencil, "DEVICE_BLOCK_BYTES", 1)  # blocks of 64 rows
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)  # several cost seconds where other processes want the cores
-    yield lambda rows: torch.from_numpy(rows.copy())
-    torch.set_num_threads(threads)
-
-
-@pytest.fixture(params=["torch", "cupy"])
-def gpu(request):
-    """Moves numpy arrays to a GPU."""
-    module = pytest.importorskip(request.param)
-    if arrays.gpu_report().startswith("none"):
-        pytest.skip(f"no GPU: {arrays.gpu_report()}")
-    return module.asarray if request.param == "cupy" else lambda rows: module.from_numpy(rows).cuda()
-
-
 def toy(dtype="float64", n=70, d=6):
     X, y, X_target, _ = shifted_classes(2.0, 0, n=n, d=d)
     return X.astype(dtype), y, X_target[: n - 10].astype(dtype)

@@ -133,26 +133,6 @@ def square_block(matrix: Any, numbers: Array) -> Any:
     return matrix[index_of(rows, matrix), index_of(columns, matrix)]
 
 
-def column_lengths(x: Any) -> Array:
-    """Lengths (k,) of the columns of `x` (n, k), on the host."""
-    if namespace(x) is np:
-        return np.asarray(np.linalg.norm(x, axis=0))
-    return np.sqrt(to_numpy((x * x).sum(0)))
-
-
-def triangle(x: Any) -> Array:
-    """R (min(n, d), d) of the QR decomposition of `x` (n, d), on the host."""
-    r = namespace(x).linalg.qr(x, mode="r")
-    return to_numpy(r if library(x) != "torch" else r[1])
-
-
-def smallest(x: Any, count: int) -> Any:
-    """Places (m, count) of the smallest entries of each row of `x` (m, n), in no order, where `x` is."""
-    if library(x) == "torch":
-        return x.topk(count, 1, False)[1]
-    return namespace(x).argpartition(x, count - 1, 1)[:, :count]
-
-
 def widened(x: Any) -> Any:
     """`x` in float64, at its home; itself where it is that."""
     return _cast(x, np.dtype(np.float64))

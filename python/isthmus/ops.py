@@ -170,9 +170,10 @@ def block_sums(
         scaled = [given.scale_weights(w[None, span]) for span in spans]
         cast = [given.cast(even) for even, _ in scaled]
         sums, diagonals = backends.block_sums(blocks, cast, pairs, kernel, given.where)
-        scales = given.where.asarray([float(scale[0]) for _, scale in scaled], np.dtype(np.float64))
-        sums = sums * scales[pairs[:, 0]] * scales[pairs[:, 1]]
-        diagonals = diagonals * scales * scales
+        scale = np.array([float(scale[0]) for _, scale in scaled])
+        ends = (scale[pairs[:, 0]], scale[pairs[:, 1]], scale)
+        first, second, own = (given.where.asarray(part, np.dtype(np.float64)) for part in ends)
+        sums, diagonals = sums * first * second, diagonals * own * own
     return given.where.give(sums), given.where.give(diagonals)
 
 

@@ -9,10 +9,10 @@ from typing import Any, NamedTuple
 import numpy as np
 from scipy import linalg, sparse
 from sklearn.base import ClassifierMixin
-from sklearn.preprocessing import normalize as unit_rows
 
 from .. import bandwidth, ops
-from ..arrays import Array
+from ..algebra import column_lengths, lu_solver
+from ..arrays import Array, beside, index_of, like, namespace, to_numpy, widened
 from ..features import NystroemFeatures
 from ..kernels import RBF, Energy, Kernel
 from .base import TargetPredictor
@@ -20,8 +20,9 @@ from .checks import check_choice, check_count, check_kernel, check_number, check
 from .classes import Classes, number_classes
 from .domains import Domains, positive
 from .mathematics.contrasts import MARGINAL, estimate_balance, joint_contrasts
+from .mathematics.embedding import unit_rows
 from .mathematics.geodesic import flow_root, geodesic
-from .mathematics.graphs import direction_graph, normalized_laplacian
+from .mathematics.graphs import direction_graph, normalized_laplacian, quadratic_form
 from .mathematics.neighbours import NearestRow
 from .mathematics.pencil import contrast_norm
 from .mathematics.principal import principal
@@ -36,10 +37,11 @@ DEFAULT_LANDMARKS = 1000
 class _Nodes(NamedTuple):
     """The distinct rows of both domains, source first, in an order of their own.
 
-    `rows` (n, d); `classes` (n,), numbers, -1 unknown; `weight` (n,), of all equal rows together; `n_source`.
+    `rows` (n, d), which may be on a device; `classes` (n,), numbers, -1 unknown; `weight` (n,), of all equal
+    rows together; `n_source`.
     """
 
-    rows: Array
+    rows: Any
     classes: Array
     weight: Array
     n_source: int
@@ -49,15 +51,16 @@ class _System(NamedTuple):
     """(A + (lambda / c) U V') x = right, the part A of which is factored once.
 
     `solve` gives A^-1 times columns; `spread` takes contrasts E to U and V; `scores` takes x to the values
-    of the nodes; `known` and `coefficients` (of x) predict for new rows: k(z, known) coefficients.
+    of the nodes, on the host; `known` and `coefficients` (of x) predict for new rows: k(z, known)
+    coefficients. Of rows on a device x, U and V are there, or else all of them are on the host.
     """
 
-    right: Array
-    solve: Callable[[Array], Array]
-    spread: Callable[[Array], tuple[Array, Array]]
-    scores: Callable[[Array], Array]
-    known: Array
-    coefficients: Callable[[Array], Array]
+    right: Any
+    solve: Callable[[Any], Any]
+    spread: Callable[[Array], tuple[Any, Any]]
+    scores: Callable[[Any], Array]
+    known: Any
+    coefficients: Callable[[Any], Any]
 
 
 class MEDA(ClassifierMixin, TargetPredictor):  # type: ignore[misc]
@@ -87,6 +90,10 @@ class MEDA(ClassifierMixin, TargetPredictor):  # type: ignore[misc]
     Target labels that may be used (`target_labelled`) count like the source's. Without a target it is the
     same classifier of the source alone: no geodesic flow, no contrasts.
 
+    Rows may be CuPy arrays or CUDA tensors: the graph's neighbours, K and its factors are found there (of
+    landmarks the m x m system is solved on the host); equal rows and the balance mu need the rows on the host
+    once. Predictions are on the host.
+
     Fitted: `classes_` (C,); `pseudo_labels_` (nt,), known or predicted labels of the target rows; `n_iter_`,
     the number of solutions with contrasts; `mu_` (n_iter_,), the balance in each; `kernel_` (numbers only);
     `projection_` (d, q), what rows are multiplied by, None without a target; `n_components_`; `X_fit_` (n, q)
@@ -96,6 +103,8 @@ class MEDA(ClassifierMixin, TargetPredictor):  # type: ignore[misc]
     Cost: O(n^2 d + n^3) time and O(n^2) memory, or with m landmarks O(n^2 d) for the graph, O(n m^2 + m^3)
     and O(n m) memory; a further iteration costs little. Source: Wang, Feng, Chen, Yu, Huang, Yu, ACM MM 2018.
     """
+
+    _on_device = True
 
     def __init__(
         self,
@@ -154,8 +163,8 @@ class MEDA(ClassifierMixin, TargetPredictor):  # type: ignore[misc]
             x, balances = self._iterate(system, known, nodes, raw, seen)
         order = np.argsort(known.names)
         self.classes_: Array = known.names[order]
-        self.X_fit_: Array = system.known
-        self.dual_coef_: Array = np.ascontiguousarray(system.coefficients(x)[:, order])
+        self.X_fit_: Array = to_numpy(system.known)
+        self.dual_coef_: Array = np.ascontiguousarray(to_numpy(system.coefficients(x))[:, order])
         self.n_iter_, self.mu_ = len(balances), np.array(balances)
         self.pseudo_labels_: Array = known.names[:0]
         if domains.X_target is not None:
@@ -166,20 +175,22 @@ class MEDA(ClassifierMixin, TargetPredictor):  # type: ignore[misc]
             self.pseudo_labels_ = every
 
     def _iterate(
-        self, system: _System, known: Classes, nodes: _Nodes, raw: Array, seen: Array
-    ) -> tuple[Array, list[float]]:
+        self, system: _System, known: Classes, nodes: _Nodes, raw: Any, seen: Any
+    ) -> tuple[Any, list[float]]:
         """The last x, and mu of every solution."""
         ns, target = nodes.n_source, nodes.n_source + np.flatnonzero(nodes.classes[nodes.n_source :] < 0)
         fixed = nodes.classes >= 0
         classes = nodes.classes.copy()
-        classes[target] = NearestRow(seen[fixed], classes[fixed]).predict(seen[target])
+        nearest = NearestRow(seen[index_of(fixed, seen)], classes[fixed])
+        classes[target] = nearest.predict(seen[index_of(target, seen)])
+        on_host = to_numpy(raw) if self.mu == "estimate" else raw[:0]
         before, balances = np.zeros(0), list[float]()
         weights = nodes.weight[:ns], nodes.weight[ns:]
         base = x = system.solve(system.right)
         while len(balances) < int(self.n_iter):
             mu: Any = self.mu
             if mu == "estimate":
-                mu = estimate_balance(raw[:ns], raw[ns:], classes[:ns], classes[ns:], *weights)
+                mu = estimate_balance(on_host[:ns], on_host[ns:], classes[:ns], classes[ns:], *weights)
             contrasts = joint_contrasts(
                 classes[:ns],
                 classes[ns:],
@@ -195,8 +206,9 @@ class MEDA(ClassifierMixin, TargetPredictor):  # type: ignore[misc]
             if self.reg > 0:
                 left, right = system.spread(contrasts)
                 left = system.solve(left)
-                small = contrast_norm(contrasts) / float(self.reg) * np.eye(left.shape[1]) + right.T @ left
-                x = base - left @ np.linalg.solve(small, right.T @ base)
+                share = contrast_norm(contrasts) / float(self.reg)
+                small = share * np.eye(left.shape[1]) + to_numpy(right.T @ left)
+                x = base - left @ beside(np.linalg.solve(small, to_numpy(right.T @ base)), left)
             classes[target] = np.argmax(system.scores(x)[target], axis=1)
         return x, balances
 
@@ -222,7 +234,7 @@ class MEDA(ClassifierMixin, TargetPredictor):  # type: ignore[misc]
         self.n_components_ = min(rank, int(wanted))
         return flow_root(geodesic(*(base[:, : self.n_components_] for base in bases)))
 
-    def _pose(self, seen: Array, nodes: _Nodes, n_classes: int) -> _System:
+    def _pose(self, seen: Any, nodes: _Nodes, n_classes: int) -> _System:
         """The system without contrasts: J, the ridge and the graph."""
         n, root = len(seen), np.sqrt(nodes.weight)
         fixed = nodes.classes >= 0
@@ -235,62 +247,67 @@ class MEDA(ClassifierMixin, TargetPredictor):  # type: ignore[misc]
         count = self.n_landmarks
         if count is None and n > DENSE_ROWS:
             count = DEFAULT_LANDMARKS
-        wide = seen.astype(np.float64)
+        wide = widened(seen)
+        tall = beside(root[:, None], wide)
         if count is None or count >= n:
-            kernel = np.asarray(ops.kernel_matrix(wide, kernel=self.kernel_)) * np.outer(root, root)
-            system = penalty @ kernel
-            system[np.diag_indices(n)] += float(self.eta)
-            *factored, singular = linalg.lapack.dgetrf(system, overwrite_a=True)
-            if singular:
+            kernel = ops.kernel_matrix(wide, kernel=self.kernel_) * beside(np.outer(root, root), wide)
+            on_host = namespace(wide) is np
+            system = (penalty if on_host else like(penalty.toarray(), wide)) @ kernel
+            every = index_of(np.arange(n), system)
+            system[every, every] += float(self.eta)
+            solve = lu_solver(system)
+            if solve is None:
                 raise ValueError(
                     f"eta must not vanish beside the kernel matrix, got eta = {self.eta:g}; raise eta or "
                     "lower the bandwidth of the kernel"
                 )
             return _System(
-                right,
-                lambda columns: linalg.lu_solve(factored, columns),
-                lambda contrasts: (contrasts, kernel @ contrasts),
-                lambda x: kernel @ x / root[:, None],
+                beside(right, wide),
+                solve,
+                lambda contrasts: (beside(contrasts, wide), kernel @ beside(contrasts, wide)),
+                lambda x: to_numpy(kernel @ x / tall),
                 seen,
-                lambda x: root[:, None] * x,
+                lambda x: tall * x,
             )
         features = NystroemFeatures(int(count), kernel=self.kernel_, random_state=self.random_state)
-        thin = root[:, None] * features.fit_transform(wide)
-        system = thin.T @ (penalty @ thin)
+        features.fit(to_numpy(wide))
+        landmarks, turn = (like(part, wide) for part in (features.landmarks_, features.normalization_))
+        thin = tall * ops.kernel_matmul(wide, landmarks, turn, kernel=self.kernel_)
+        system = quadratic_form(penalty, thin)
         system[np.diag_indices_from(system)] += float(self.eta)
 
         def spread(contrasts: Array) -> tuple[Array, Array]:
-            columns = thin.T @ contrasts
+            columns = to_numpy(thin.T @ beside(contrasts, thin))
             return columns, columns
 
         return _System(
-            thin.T @ right,
+            to_numpy(thin.T @ beside(right, thin)),
             _solver(system, float(self.eta)),
             spread,
-            lambda x: thin @ x / root[:, None],
-            features.landmarks_.astype(seen.dtype),
+            lambda x: to_numpy(thin @ beside(x, thin) / tall),
+            like(features.landmarks_, seen),
             lambda x: features.normalization_ @ x,
         )
 
-    def _resolved(self, seen: Array, weight: Array) -> Kernel:
+    def _resolved(self, seen: Any, weight: Array) -> Kernel:
         if self.kernel is None:
-            length = float(weight @ np.linalg.norm(seen, axis=1).astype(float) / weight.sum())
+            length = float(weight @ column_lengths(seen.T).astype(float) / weight.sum())
             return RBF(bandwidth=np.sqrt(length) if length > 0 else 1.0)
         kernel = bandwidth.resolve(self.kernel, seen)
         if any(isinstance(part, Energy) for _, part in kernel.parts):
             raise ValueError(f"MEDA needs a positive definite kernel, got {kernel!r}")
         return kernel
 
-    def _unit(self, rows: Array) -> Array:
-        return np.asarray(unit_rows(rows)) if self.normalize else rows
+    def _unit(self, rows: Any) -> Any:
+        return unit_rows(rows) if self.normalize else rows
 
-    def _projected(self, rows: Array) -> Array:
-        return rows if self.projection_ is None else rows @ self.projection_.astype(rows.dtype)
+    def _projected(self, rows: Any) -> Any:
+        return rows if self.projection_ is None else rows @ like(self.projection_, rows)
 
-    def _scores(self, rows: Array) -> Array:
+    def _scores(self, rows: Any) -> Array:
         seen = self._unit(self._projected(rows))
-        known, weights = (part.astype(rows.dtype, copy=False) for part in (self.X_fit_, self.dual_coef_))
-        return np.asarray(ops.kernel_matmul(seen, known, weights, kernel=self.kernel_))
+        known, weights = (like(part, rows) for part in (self.X_fit_, self.dual_coef_))
+        return to_numpy(ops.kernel_matmul(seen, known, weights, kernel=self.kernel_))
 
     def _check_parameters(self) -> None:
         check_count(self, "n_components", words=(None,))
@@ -318,13 +335,13 @@ def _solver(system: Array, least: float) -> Callable[[Array], Array]:
 
 def _distinct(samples: list[tuple[Array, Array]], classes: tuple[Array, Array]) -> _Nodes:
     """Merge equal rows of one domain and class; what follows then depends neither on order nor on copies."""
-    rows = np.concatenate([part for part, _ in samples])
+    rows = namespace(samples[0][0]).concatenate([part for part, _ in samples])
     domain = np.repeat(np.arange(len(samples)), [len(part) for part, _ in samples])
     # Adding 0 makes zeros of minus zeros, so that equal rows have equal bytes; with the high bytes first the
     # order of the bytes is that of the numbers up to their sign, so rounding hardly changes it.
-    keys = (np.column_stack([domain, np.concatenate(classes), rows]) + 0.0).astype(">f8")
+    keys = (np.column_stack([domain, np.concatenate(classes), to_numpy(rows)]) + 0.0).astype(">f8")
     bytes_of_row = np.ascontiguousarray(keys).view(np.dtype((np.void, keys[0].nbytes)))[:, 0]
     _, first, place = np.unique(bytes_of_row, return_index=True, return_inverse=True)
     weight = np.bincount(place, np.concatenate([part for _, part in samples]))
     number = np.concatenate(classes)[first]
-    return _Nodes(rows[first], number, weight, int(np.sum(domain[first] == 0)))
+    return _Nodes(rows[index_of(first, rows)], number, weight, int(np.sum(domain[first] == 0)))

@@ -7,16 +7,15 @@ from typing import Any
 
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.preprocessing import normalize as unit_rows
 
 from .. import bandwidth
-from ..arrays import Array, dtype_of, namespace
+from ..arrays import Array, dtype_of
 from ..kernels import Kernel, Linear
 from .base import Aligner
 from .checks import check_choice, check_count, check_kernel, check_number
 from .domains import Domains, positive
 from .mathematics import pencil
-from .mathematics.embedding import Projection, Rows
+from .mathematics.embedding import Projection, Rows, unit_rows
 from .mathematics.problem import Problem, pose
 
 __all__ = ["NORMALIZE", "SCALINGS", "SOLVERS", "ComponentAligner", "PencilAligner"]
@@ -99,7 +98,7 @@ class ComponentAligner(Aligner):
         return self._unit(projection.embed(self._unit(rows, "input"), self.kernel_), "output")
 
     def _unit(self, rows: Array, side: str) -> Array:
-        return _unit_rows(rows) if self.normalize in ("both", side) else rows
+        return unit_rows(rows) if self.normalize in ("both", side) else rows
 
     def _unit_input(self, domains: Domains) -> Domains:
         assert domains.X_target is not None
@@ -197,11 +196,3 @@ class PencilAligner(ComponentAligner):
             )
         if self.kernel is None and self.eigen_solver == "krylov":
             raise ValueError("eigen_solver='krylov' solves a dual, so it needs a kernel, got kernel=None")
-
-
-def _unit_rows(rows: Any) -> Any:
-    if namespace(rows) is np:
-        return np.asarray(unit_rows(rows))
-    length = (rows * rows).sum(1)[:, None] ** 0.5
-    # Where scikit-learn leaves a row as it is.
-    return rows / (length + (length < 10 * float(np.finfo(dtype_of(rows)).eps)) * (1 - length))

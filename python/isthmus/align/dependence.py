@@ -7,14 +7,15 @@ from typing import Any
 import numpy as np
 from scipy import linalg
 
-from ..arrays import Array, beside, generator, index_of, like, namespace, to_numpy, triangle
+from ..algebra import triangle
+from ..arrays import Array, beside, generator, index_of, like, namespace, to_numpy
 from ..kernels import Kernel, Linear
 from .checks import check_choice, check_count, check_flag, check_kernel, check_number, check_share
 from .component_base import SCALINGS, SOLVERS, ComponentAligner
 from .domains import Domains, positive
 from .label_columns import LABEL_KERNELS, label_columns
 from .mathematics.embedding import Projection, Rows
-from .mathematics.graphs import heat_laplacian, mean_distance, roughness
+from .mathematics.graphs import heat_laplacian, mean_distance, quadratic_form
 from .mathematics.independence import Middle, solve_products, solve_seen
 from .mathematics.kernel_rows import SPARE, KernelProduct, solve_whole
 from .mathematics.pencil import centred, mean_contrast
@@ -159,7 +160,7 @@ class SemiSupervisedTCA(_LabelKernelAligner):
         if share:
             laplacian, first = heat_laplacian(stacked, weight, int(self.n_neighbors), self.width_)
             single = seen[index_of(first, seen)]
-            base = share * roughness(laplacian, single / beside(rows.root[first, None], single))
+            base = share * quadratic_form(laplacian, single / beside(rows.root[first, None], single))
         base = (base + base.T) / 2
         largest = float(np.diag(base).max())
         base[np.diag_indices_from(base)] += float(self.reg)

@@ -11,7 +11,7 @@ from scipy.optimize import linprog
 from sklearn.base import ClassifierMixin, clone
 
 from .. import ops
-from ..arrays import Array, dtype_of, empty_like, index_of, like, to_numpy
+from ..arrays import Array, dtype_of, empty_like, index_of, like, namespace, to_numpy
 from ..kernels import Energy
 from .base import Aligner, Reweighter, TargetPredictor
 from .domains import Domains, fit_arguments, kind_or_numbers, positive
@@ -40,8 +40,8 @@ class EasyTL(ClassifierMixin, TargetPredictor):  # type: ignore[misc]
     they are prices of the program, so that `predict` repeats its labels; `labels_` (nt,), the labels of the
     target rows in `fit` (absent without a target); `align_`, the fitted aligner or None; `has_target_`.
 
-    Rows may be CuPy arrays or CUDA tensors: they are moved and their distances taken there, by an `align` that
-    does so; the program over these n x C distances, the labels and all predictions are on the host.
+    Rows may be CuPy arrays or CUDA tensors: they are moved and their distances taken there, by an `align`
+    that does so; the program over these n x C distances, the labels and all predictions are on the host.
 
     Equal rows of which a class needs one only are told apart in `labels_`, not by `predict`. Fewer target
     rows than classes: nearest means, with a UserWarning.
@@ -134,9 +134,9 @@ def _coral(domains: Domains, source_weight: Array | None, target_weight: Array |
     root_s, root_t = (np.sqrt(np.maximum(values, 0) + 1) for values in (value_s, value_t))
     matrix = (vector_s / root_s) @ (vector_s.T @ vector_t * root_t) @ vector_t.T
     moved: Array = empty_like(rows, rows.shape[1])
-    turn, goal = like(matrix, rows), like(target.mean, rows)
+    turn, goal, product = like(matrix, rows), like(target.mean, rows), namespace(rows).matmul
     for block, centred in centred_blocks(rows, source.mean.astype(dtype_of(rows))):
-        moved[block] = centred @ turn
+        product(centred, turn, out=moved[block])
         moved[block] += goal
     return moved
 

@@ -55,9 +55,9 @@ class TransferPipeline(BaseEstimator):  # type: ignore[misc]
     `predict` and its like take target rows. With `domain` ("source", or the domain number of each row, as in
     the aligners' `transform`) they take rows of a source, moved by its own map.
 
-    Rows may be CuPy arrays or CUDA tensors where the aligner takes these (or is None). They are aligned on the
-    device and leave it once, aligned, for the model, which is scikit-learn's; labels, weights and what `predict`
-    and its like return are on the host.
+    Rows may be CuPy arrays or CUDA tensors where the aligner takes these (or is None). They are aligned on
+    the device and leave it once, aligned, for the model, which is scikit-learn's; labels, weights and what
+    `predict` and its like return are on the host.
 
     Fitted: `align_` (the fitted aligner, or None), `model_` (the fitted model), `n_features_in_`, `classes_`
     where the model has them. Made by `make_transfer_pipeline`.

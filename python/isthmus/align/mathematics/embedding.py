@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import numpy as np
+from sklearn.preprocessing import normalize
 
 from ... import ops
 from ...arrays import (
@@ -24,7 +25,7 @@ from ...arrays import (
 from ...kernels import Energy, Kernel
 from .pencil import row_blocks
 
-__all__ = ["Projection", "Rows", "draw_landmarks", "row_space"]
+__all__ = ["Projection", "Rows", "draw_landmarks", "row_space", "unit_rows"]
 
 
 class Rows:
@@ -70,6 +71,15 @@ class Projection(NamedTuple):
         known, weights = like(self.known, rows), like(self.components, rows)
         embedded: Array = ops.kernel_matmul(rows, known, weights, kernel=kernel)
         return embedded
+
+
+def unit_rows(rows: Any) -> Any:
+    """Rows (n, d) of length 1 in the direction of `rows`; one of length 0 stays."""
+    if namespace(rows) is np:
+        return np.asarray(normalize(rows))
+    length = (rows * rows).sum(1)[:, None] ** 0.5
+    # Where scikit-learn leaves a row as it is.
+    return rows / (length + (length < 10 * float(np.finfo(dtype_of(rows)).eps)) * (1 - length))
 
 
 def row_space(weighted: Any) -> tuple[Any, Array, Array]:

@@ -1,6 +1,6 @@
 """Pure mathematics of graphs of rows: nearest neighbours by the heat kernel, nearest directions by cosine.
 
-Rows of a heat kernel may be on a device; graphs are sparse matrices on the host.
+Rows may be on a device; graphs are sparse matrices on the host.
 """
 
 from __future__ import annotations
@@ -12,12 +12,13 @@ from scipy import sparse
 from sklearn.neighbors import NearestNeighbors
 
 from ... import ops
+from ...algebra import smallest
 from ...arrays import Array, beside, index_of, like, namespace, to_numpy
 from ...kernels import Energy
 from .neighbours import blocks, nearest_others
 from .pencil import row_blocks
 
-__all__ = ["direction_graph", "heat_laplacian", "mean_distance", "normalized_laplacian", "roughness"]
+__all__ = ["direction_graph", "heat_laplacian", "mean_distance", "normalized_laplacian", "quadratic_form"]
 
 
 def mean_distance(rows: Any, weight: Array) -> float:
@@ -48,20 +49,22 @@ def heat_laplacian(rows: Any, weight: Array, n_neighbors: int, width: float) -> 
     return sparse.csr_array(sparse.diags_array(degree) - graph), first
 
 
-def roughness(laplacian: Any, columns: Any) -> Array:
-    """V' (D - W) V (k, k) on the host for `columns` V (m, k), which may be on a device, and a symmetric W."""
+def quadratic_form(matrix: Any, columns: Any) -> Array:
+    """V' P V (k, k) on the host, for a sparse P (n, n) and `columns` V (n, k), which may be on a device.
+
+    On a device, O(k^2) for each entry of P.
+    """
     if namespace(columns) is np:
-        return np.asarray(columns.T @ (laplacian @ columns))
-    edges = sparse.triu(laplacian, 1).tocoo()
+        return np.asarray(columns.T @ (matrix @ columns))
+    entries = matrix.tocoo()
     total = np.zeros((columns.shape[1],) * 2)
-    for block in row_blocks(edges.nnz, 8 * columns.shape[1], True):
-        ends = (columns[index_of(end[block], columns)] for end in (edges.row, edges.col))
-        rise = next(ends) - next(ends)
-        total += to_numpy((rise * beside(-edges.data[block, None], rise)).T @ rise)
+    for block in row_blocks(entries.nnz, 8 * columns.shape[1], True):
+        left, right = (columns[index_of(at[block], columns)] for at in (entries.row, entries.col))
+        total += to_numpy((left * beside(entries.data[block, None], left)).T @ right)
     return total
 
 
-def direction_graph(rows: Array, count: int, weight: Array) -> sparse.csr_array:
+def direction_graph(rows: Any, count: int, weight: Array) -> sparse.csr_array:
     """Symmetric weights (n, n) of a graph: each row to its `count` nearest directions and itself.
 
     A weight is the cosine; an edge is there where either end has it. `rows` have unit length or are zero, and
@@ -77,9 +80,10 @@ def direction_graph(rows: Array, count: int, weight: Array) -> sparse.csr_array:
     for block in blocks(n, n):
         near = rows[block] @ rows.T
         own = np.arange(block.start, block.stop)
-        near[own - block.start, own] = np.inf  # itself and its equals, first
-        chosen = np.argpartition(-near, size - 1, axis=1)[:, :size]
-        cosine = np.take_along_axis(near, chosen, axis=1)
+        place = index_of(own - block.start, near)
+        near[place, index_of(own, near)] = np.inf  # itself and its equals, first
+        found = smallest(-near, size)
+        chosen, cosine = to_numpy(found), to_numpy(near[place[:, None], found])
         order = np.argsort(-cosine, axis=1, kind="stable")
         ends[block] = np.take_along_axis(chosen, order, axis=1)
         values[block] = np.take_along_axis(cosine, order, axis=1)
@@ -88,7 +92,7 @@ def direction_graph(rows: Array, count: int, weight: Array) -> sparse.csr_array:
     before = np.cumsum(copies, axis=1) - copies
     share = np.clip(count - before, 0, copies) / times[ends]
     share[:, 0] += 1 / times
-    values[:, 0] = np.einsum("ij,ij->i", rows, rows)
+    values[:, 0] = to_numpy(namespace(rows).einsum("ij,ij->i", rows, rows))
     start = np.repeat(np.arange(n), size)
     half = sparse.csr_array(((values * share).ravel(), (start, ends.ravel())), shape=(n, n))
     return sparse.csr_array(half.maximum(half.T))

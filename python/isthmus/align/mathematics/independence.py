@@ -11,7 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from ...arrays import Array, beside, column_lengths, to_numpy
+from ...algebra import column_lengths
+from ...arrays import Array, beside, to_numpy
 from .embedding import Rows
 from .lanczos import leading_pairs
 from .pencil import Solution, centred

@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 
 from ... import ops
-from ...arrays import Array, beside, generator, like, namespace, to_numpy, triangle
+from ...algebra import triangle
+from ...arrays import Array, beside, generator, like, namespace, to_numpy
 from ...kernels import Kernel, Linear
 from .embedding import Projection, Rows
 from .kernel_rows import SPARE, KernelProduct, solve_whole

@@ -11,7 +11,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ...arrays import Array, beside, column_lengths, index_of, namespace, to_numpy
+from ...algebra import column_lengths
+from ...arrays import Array, beside, index_of, namespace, to_numpy
 
 __all__ = ["Leading", "leading_pairs"]
 
@@ -85,6 +86,8 @@ def _orthonormal(columns: Any, basis: Any) -> Any:
     """Orthonormal columns for what `columns` add to `basis`, without directions at the level of rounding."""
     length, qr = column_lengths(columns), namespace(columns).linalg.qr
     some = length > 0
+    if not some.any():
+        return columns[:, :0]
     new = columns[:, index_of(some, columns)] / beside(length[some], columns)
     for _ in range(2):
         new = new - basis @ (basis.T @ new)

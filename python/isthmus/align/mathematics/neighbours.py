@@ -6,7 +6,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ...arrays import Array, column_lengths, index_of, namespace, smallest, to_numpy
+from ...algebra import column_lengths, smallest
+from ...arrays import Array, index_of, namespace, to_numpy
 
 __all__ = ["NearestRow", "blocks", "nearest_others", "nearest_rows"]
 

@@ -11,7 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from ...arrays import Array, beside, index_of, to_numpy, triangle
+from ...algebra import triangle
+from ...arrays import Array, beside, index_of, to_numpy
 from .pencil import Solution, contrast_norm
 from .z_form import Metric, solve_factored
 

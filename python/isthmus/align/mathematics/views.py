@@ -2,7 +2,8 @@
 
 G' (n, p) holds one row's view a row: x itself (primal), k(x, X) (dual) or Nystroem features. Every problem
 here takes G only in forms like G A G' with a multiple of the identity beside it, so where the rows of G' span
-fewer than p directions it is solved in these, with vectors of the same length. Rows on a device are viewed there.
+fewer than p directions it is solved in these, with vectors of the same length. Views of rows on a
+device are there.
 """
 
 from __future__ import annotations

@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 from scipy import linalg
 
-from ...arrays import Array, beside, column_lengths, index_of, to_numpy
+from ...algebra import column_lengths
+from ...arrays import Array, beside, index_of, to_numpy
 from .lanczos import leading_pairs
 from .pencil import Solution
 
