@@ -67,6 +67,9 @@ class Home:
         return {"dtype": dtype}
 
 
+HOST = Home("numpy", "cpu")
+
+
 def library(x: Any) -> str | None:
     """ "numpy", "torch" or "cupy" for an array of that library, else None (lists, tables, scalars)."""
     if isinstance(x, np.ndarray | np.generic):
@@ -85,12 +88,12 @@ def home(x: Any) -> Home | None:
         return Home(name, str(x.device))
     if name == "cupy":
         return Home(name, f"cuda:{x.device.id}")
-    return None if name is None else Home(name, "cpu")
+    return None if name is None else HOST
 
 
 def namespace(x: Any) -> Any:
     """The array library that computes on `x`."""
-    return (home(x) or Home("numpy", "cpu")).xp
+    return (home(x) or HOST).xp
 
 
 def to_numpy(x: Any) -> Array:
@@ -105,7 +108,7 @@ def to_numpy(x: Any) -> Array:
 
 def like(values: Any, x: Any) -> Any:
     """Host values as an array of the library, device and dtype of `x`."""
-    return (home(x) or Home("numpy", "cpu")).asarray(values, dtype_of(x))
+    return (home(x) or HOST).asarray(values, dtype_of(x))
 
 
 def beside(values: Any, x: Any) -> Any:
@@ -116,12 +119,12 @@ def beside(values: Any, x: Any) -> Any:
 
 def empty_like(x: Any, n_columns: int) -> Any:
     """An array of as many rows as `x`, at its home and of its dtype, whose values are arbitrary."""
-    return (home(x) or Home("numpy", "cpu")).empty((len(x), n_columns), dtype_of(x))
+    return (home(x) or HOST).empty((len(x), n_columns), dtype_of(x))
 
 
 def index_of(which: Array, x: Any) -> Any:
     """What picks the rows of `x` that the host array `which` names: a mask (n,), or row numbers."""
-    where = home(x) or Home("numpy", "cpu")
+    where = home(x) or HOST
     if where.on_host:
         return which
     return where.asarray(np.flatnonzero(which) if which.dtype == bool else which, np.dtype(np.int64))
@@ -168,7 +171,7 @@ def gather(
 
 
 def _common_home(named: Mapping[str, Any]) -> Home:
-    where, owner = Home("numpy", "cpu"), ""
+    where, owner = HOST, ""
     for name, x in named.items():
         at = home(x)
         if at is None:

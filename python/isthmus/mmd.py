@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 
 from . import arrays, backends
-from .arrays import Array
+from .arrays import HOST, Array
 from .kernel_base import Kernel
 from .kernels import DEFAULT_KERNEL
-from .ops import HOST, Inputs, all_pairs, check_room
+from .ops import Inputs, all_pairs, check_room
 
 __all__ = ["mmd2", "mmd_matrix", "permuted_mmd2", "witness"]
 

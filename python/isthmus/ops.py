@@ -23,8 +23,6 @@ _SAFE = {"float32": (1e-15, 1e15), "float64": (0.0, 1e145)}
 
 _SMALL = 1 << 26  # bytes of a result that is allocated without asking the system what is free
 
-HOST = Home("numpy", "cpu")
-
 
 def kernel_matrix(X: Any, Y: Any = None, *, kernel: Kernel = DEFAULT_KERNEL, out: Any = None) -> Any:
     """The kernel of every row of X with every row of Y.

@@ -7,7 +7,7 @@ import warnings
 import numpy as np
 
 from .. import bandwidth, ops
-from ..arrays import Array, Home, dtype_of, home, index_of, like, namespace, to_numpy, widened
+from ..arrays import HOST, Array, dtype_of, home, index_of, like, namespace, to_numpy, widened
 from ..kernels import RBF, Kernel
 from .base import Reweighter
 from .checks import check_number
@@ -141,7 +141,7 @@ class TargetShiftWeights(Reweighter):
         order = np.argsort(group, kind="stable")
         rows = namespace(source).concatenate([source[index_of(order, source)], target])
         offsets = [0, *np.cumsum(np.bincount(group)).tolist(), len(rows)]
-        where = home(rows) or Home("numpy", "cpu")
+        where = home(rows) or HOST
         weight = where.asarray(np.concatenate([w_source[order], w_target]), np.dtype(np.float64))
         pairs = np.stack(np.triu_indices(count + 1), axis=1)[:-1]  # all but the target with itself
         sums, diagonals = ops.block_sums(rows, offsets, pairs, kernel=self.kernel_, weights=weight)

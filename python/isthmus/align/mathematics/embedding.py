@@ -9,8 +9,8 @@ from sklearn.preprocessing import normalize
 
 from ... import ops
 from ...arrays import (
+    HOST,
     Array,
-    Home,
     as_dtype,
     beside,
     dtype_of,
@@ -39,7 +39,7 @@ class Rows:
         self.n = len(samples[0]) + len(samples[1])
         self.dtype = np.result_type(*(dtype_of(part) for part in samples))
         self.root = np.sqrt(np.concatenate(weights))
-        self.where = home(samples[0]) or Home("numpy", "cpu")
+        self.where = home(samples[0]) or HOST
         if not self.where.on_host:  # where types do not mix
             source, target = (as_dtype(part, self.dtype, self.where) for part in samples)
             self.samples = source, target

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from ... import ops
-from ...arrays import Array, Home, dtype_of, home, index_of, like, square_block, to_numpy, widened
+from ...arrays import HOST, Array, Home, dtype_of, home, index_of, like, square_block, to_numpy, widened
 from ...kernels import Kernel
 from .embedding import Rows
 
@@ -113,7 +113,7 @@ class StreamedKernel(_Kernel):
 
 
 def _home(x: Any) -> Home:
-    return home(x) or Home("numpy", "cpu")
+    return home(x) or HOST
 
 
 def kernel_of(rows: Any, kernel: Kernel, root: Array) -> StoredKernel | StreamedKernel:

@@ -17,8 +17,7 @@ import numpy as np
 from scipy import linalg
 
 from ... import backends
-from ...arrays import Array, Home, as_dtype, beside, home, is_rows, like, namespace, to_numpy
-from ...ops import HOST
+from ...arrays import HOST, Array, Home, as_dtype, beside, home, is_rows, like, namespace, to_numpy
 
 __all__ = [
     "Moments",
