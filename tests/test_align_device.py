@@ -262,15 +262,6 @@ def test_kernel_mean_matching_takes_mixed_types_on_a_device(device):
     np.testing.assert_allclose(found.objective_, exact.objective_, rtol=1e-9)
 
 
-@pytest.mark.parametrize("method", [im.TCA(2), im.JDA(2), im.BDA(2), im.KMM()], ids=str)
-def test_rows_of_two_homes_are_refused(device, method):
-    X, y, X_target = toy()
-    with pytest.raises(ValueError, match=r"X_target must live where X lives, torch on .*, got numpy on cpu"):
-        clone(method).fit(device(X), y, X_target)
-    with pytest.raises(ValueError, match=r"X_target must live where X lives, numpy on cpu, got torch on"):
-        clone(method).fit(X, y, device(X_target))
-
-
 def test_without_a_target_rows_on_a_device_stay(device):
     X, y, _ = toy()
     for method in (im.TCA(2), im.JDA(2), im.KMM()):

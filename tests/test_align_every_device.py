@@ -1,15 +1,17 @@
 """Every estimator that takes rows on a device: what the same rows give in numpy, one table for all."""
 
 import inspect
+import sys
 
 import isthmus as im
 import numpy as np
 import pytest
 from align_toys import shifted_classes
-from isthmus import align, arrays
+from isthmus import align, arrays, bandwidth
 from isthmus.align.base import DomainEstimator
+from isthmus.align.mathematics import kernel_rows, neighbours
 from sklearn.base import clone
-from sklearn.linear_model import LogisticRegression
+from sklearn.linear_model import LinearRegression, LogisticRegression
 
 RBF = im.RBF(bandwidth=3.0)
 KRYLOV = {"kernel": RBF, "eigen_solver": "krylov"}
@@ -59,10 +61,6 @@ METHODS = [
 TOLERANCES = {"float32": 5e-4, "float64": 1e-8}  # beside the largest value
 every_method = pytest.mark.parametrize("method", METHODS, ids=str)
 both_types = pytest.mark.parametrize("dtype", TOLERANCES)
-
-
-def takes_numbers(method):
-    return getattr(method, "_each_domain", False) and getattr(method, "augment", True) is not None
 
 
 def toy(dtype="float64", n=70, d=6):
@@ -181,6 +179,102 @@ def test_rows_of_two_homes_are_refused(device, method):
         clone(method).fit(device(X), y, X_target)
     with pytest.raises(ValueError, match=r"X_target must live where X lives, numpy on cpu, got torch on"):
         clone(method).fit(X, y, device(X_target))
+
+
+@pytest.mark.parametrize("method", [im.TJM(3, **KRYLOV), im.MIDA(3, mu=50.0, **KRYLOV)], ids=str)
+@both_types
+def test_a_kernel_that_is_not_stored_gives_the_same_on_a_device(device, monkeypatch, method, dtype):
+    monkeypatch.setattr(kernel_rows, "STORED_BYTES", 0)
+    X, y, X_target, _ = toy(dtype)
+    plain, there = fit_both(method, device, {"X": X, "y": y, "X_target": X_target})
+    assert_same_fit(there, plain, "float32" if dtype == "float32" else "float64")
+    assert_same_rows(there, plain, device, X, dtype, domain="source")
+
+
+NARROW = [
+    im.TJM(3),
+    im.JGSA(3, scaling="metric"),
+    im.SemiSupervisedTCA(3),
+    im.MIDA(3, mu=50.0),
+    im.MEDA(2),
+    im.EasyTL(),
+]
+
+
+@pytest.mark.parametrize("method", NARROW, ids=str)
+def test_fewer_rows_than_columns_on_a_device_give_what_numpy_gives(device, method):
+    X, y, X_target, _ = toy(n=20, d=40)
+    plain, there = fit_both(method, device, {"X": X, "y": y, "X_target": X_target})
+    assert_same_fit(there, plain, "float64")
+    assert_same_rows(there, plain, device, X, "float64", domain="source")
+
+
+def test_neighbours_and_edges_come_in_blocks_on_a_device(device, monkeypatch):
+    monkeypatch.setattr(neighbours, "BLOCK", 1)
+    X, y, X_target, _ = toy()
+    weight = 1.0 + np.arange(len(X)) % 2
+    given = {"X": X, "y": y, "X_target": X_target, "sample_weight": weight}
+    for method in (im.MEDA(2), im.MEDA(3, n_landmarks=30)):
+        plain, there = fit_both(method, device, given)
+        assert_same_fit(there, plain, "float64")
+    X[5] = X[9] = X_target[3] = X[2]  # one row four times
+    plain, there = fit_both(im.SemiSupervisedTCA(3, kernel=im.Linear()), device, given)
+    assert_same_fit(there, plain, "float64")
+
+
+def test_a_median_over_many_rows_is_the_same_on_a_device(device, monkeypatch):
+    monkeypatch.setattr(bandwidth, "MEDIAN_ROWS", 40)
+    X, _, X_target, _ = toy()
+    found = bandwidth.resolve(im.RBF(), device(X), device(X_target))
+    assert found == bandwidth.resolve(im.RBF(), X, X_target)
+
+
+MODELS = [LogisticRegression(), LinearRegression(), im.LinearSourceClassifier(random_state=0)]
+ALIGNERS = [None, im.CORAL(), im.TJM(3), im.MIDA(3, mu=50.0, gamma=0), im.KLIEP(RBF)]
+
+
+@pytest.mark.parametrize("model", MODELS, ids=str)
+@pytest.mark.parametrize("align", ALIGNERS, ids=str)
+@both_types
+def test_a_pipeline_aligns_on_the_device_and_trains_its_model_on_the_host(device, align, model, dtype):
+    X, y, X_target, y_target = toy(dtype)
+    if align is not None and "RBF" in str(align) and isinstance(model, im.LinearSourceClassifier):
+        pytest.skip("this model takes no weights")
+    pipeline = im.make_transfer_pipeline(align, model)
+    known = np.arange(len(X_target)) % 5 == 0
+    given = {"X": X, "y": y, "X_target": X_target, "y_target": y_target, "target_labelled": known}
+    plain, there = fit_both(pipeline, device, given)
+    assert_close(there.predict(device(X_target)), plain.predict(X_target), dtype)
+    assert_close(there.predict(device(X), domain="source"), plain.predict(X, domain="source"), dtype)
+    assert type(there.predict(device(X_target))) is np.ndarray
+    assert there.score(device(X_target), y_target) == pytest.approx(plain.score(X_target, y_target), abs=1e-3)
+    if hasattr(plain, "predict_proba"):
+        found = there.predict_proba(device(X_target))
+        np.testing.assert_allclose(found, plain.predict_proba(X_target), atol=TOLERANCES[dtype] * 10)
+
+
+def test_a_pipeline_moves_aligned_rows_to_the_host_once(device, monkeypatch):
+    X, y, X_target, _ = toy(n=600)  # of which some hundred are looked at on the host
+    moved = []
+
+    def counted(x, plain=arrays.to_numpy):
+        if arrays.library(x) == "torch" and len(x) == len(X) and x.ndim == 2:
+            moved.append(tuple(x.shape))
+        return plain(x)
+
+    for module in [module for name, module in sys.modules.items() if name.startswith("isthmus")]:
+        if getattr(module, "to_numpy", None) is arrays.to_numpy and module is not arrays:
+            monkeypatch.setattr(module, "to_numpy", counted)
+    pipeline = im.make_transfer_pipeline(im.SubspaceAlignment(2), LogisticRegression())
+    pipeline.fit(device(X), y, device(X_target))
+    assert moved == [(len(X), 2)]
+
+
+def test_a_pipeline_whose_aligner_needs_the_host_says_so(device):
+    X, y, X_target, _ = toy()
+    pipeline = im.make_transfer_pipeline(im.NearestNeighbourWeights(), LogisticRegression())
+    with pytest.raises(ValueError, match="NearestNeighbourWeights needs X in host memory, got torch on"):
+        pipeline.fit(device(X), y, device(X_target))
 
 
 @pytest.mark.gpu

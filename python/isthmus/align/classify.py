@@ -136,7 +136,7 @@ class MEDA(ClassifierMixin, TargetPredictor):  # type: ignore[misc]
         self.random_state = random_state
 
     def predict(self, X: Any) -> Array:
-        """The class of each of the target rows `X` (n, d)."""
+        """The class of each of the target rows `X` (n, d), on the host."""
         chosen = np.argmax(self._scores(self._checked(X)), axis=1)
         return np.asarray(self.classes_[chosen])
 

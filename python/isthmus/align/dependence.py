@@ -92,6 +92,9 @@ class SemiSupervisedTCA(_LabelKernelAligner):
 
     Labels are those of `y` and the known ones of the target; without any, there is no term of labels.
 
+    Rows may be CuPy arrays or CUDA tensors: K, scatters and nearest neighbours are computed there; equal
+    rows are found and the p x p problem is solved on the host, where labels and fitted arrays are.
+
     Cost: O(n p^2 + p^3) for p = min(n, d) columns, p = n for a stored kernel, and the nearest neighbours.
     Source: Pan, Tsang, Kwok, Yang, IEEE Transactions on Neural Networks 22 (2011).
     """
@@ -226,6 +229,9 @@ class MIDA(_LabelKernelAligner):
 
     A new row needs the number of its domain for its columns of D: `transform(X, domain=numbers)`; "source"
     and "target" do where there is one of them. Labels are those of `y` and the known ones of the target.
+
+    Rows may be CuPy arrays or CUDA tensors: they, K and the basis of "krylov" stay on the device; p x p
+    problems are solved on the host, where labels and fitted arrays are.
 
     Cost: primal and linear O(n d min(n, d)); "dense" O(n^3); "krylov" some 20 products of K with k + 10
     columns and O(400 n) memory. Source: Yan, Kou, Zhang, IEEE Transactions on Cybernetics 48 (2018).

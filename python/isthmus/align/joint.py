@@ -64,6 +64,10 @@ class TJM(ComponentAligner):
 
     Target labels are used with `class_columns` alone: a known class stays, the others are predicted.
 
+    Rows may be CuPy arrays or CUDA tensors: they, K and the basis of "krylov" stay on the device, as does
+    1-NN; what has the size of the components is solved on the host, and so is all of "dense" but K and its
+    products. Another classifier gets the embedded rows on the host, where labels and fitted arrays are.
+
     Cost per solution: linear O(n r^2 + r^3), r = min(n, d); "dense" O(n^3); "krylov" some 20 products of K
     with k + 10 columns, fewer after the first, and O(400 n) memory.
     Source: Long, Wang, Ding, Sun, Yu, CVPR 2014.
@@ -197,6 +201,9 @@ class JGSA(ComponentAligner):
     None; `has_target_`.
 
     Needs the labels `y`. Known target labels stay, the others are predicted.
+
+    Of rows on a device scatters, contrasts, embedding and 1-NN are computed there; the p x p problems are
+    solved on the host, where labels and fitted arrays are.
 
     Cost per round: O(n p C + p^3) for p = min(n, d) columns, p = n for a stored kernel; no 2p x 2p matrix.
     Source: Zhang, Li, Ogunbona, CVPR 2017.

@@ -94,7 +94,7 @@ class EasyTL(ClassifierMixin, TargetPredictor):  # type: ignore[misc]
         self.labels_ = self.classes_[every]
 
     def predict(self, X: Any) -> Array:
-        """The classes (n,) of target rows `X` (n, d)."""
+        """The classes (n,) of target rows `X` (n, d), on the host."""
         scores = self._scores(X)
         return np.asarray(self.classes_[scores.argmax(axis=1)])
 
