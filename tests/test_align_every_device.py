@@ -237,7 +237,7 @@ def test_fewer_rows_than_columns_on_a_device_give_what_numpy_gives(device, metho
 
 
 def test_neighbours_and_edges_come_in_blocks_on_a_device(device, monkeypatch):
-    monkeypatch.setattr(neighbours, "BLOCK", 1)
+    monkeypatch.setattr(neighbours, "DEVICE_BLOCK", 1)  # blocks of 64 rows
     X, y, X_target, _ = toy()
     weight = 1.0 + np.arange(len(X)) % 2
     given = {"X": X, "y": y, "X_target": X_target, "sample_weight": weight}

@@ -77,7 +77,7 @@ def direction_graph(rows: Any, count: int, weight: Array) -> sparse.csr_array:
     times = np.maximum(weight, 1.0)
     size = min(count + 1, n)
     ends, values = np.empty((n, size), dtype=np.intp), np.empty((n, size))
-    for block in blocks(n, n):
+    for block in blocks(n, n, namespace(rows) is not np):
         near = rows[block] @ rows.T
         own = np.arange(block.start, block.stop)
         place = index_of(own - block.start, near)
