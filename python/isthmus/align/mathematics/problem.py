@@ -30,6 +30,7 @@ from .row_reduction import reduce_by_squares, reduce_exactly
 __all__ = ["Problem", "pose"]
 
 LEFT_OUT = 1e-9  # residual that what a reduction leaves out may cost: a tenth of the gate
+ROUNDED = 4e-9  # estimated residual of its rounding up to which that need not be measured
 BLOCKS = (32, 160)  # least and most columns of a product with K
 
 
@@ -149,6 +150,7 @@ class LinearDual(Problem):
         super().__init__(rows, reg)
         self.limit = min(rows.n - 1, rows.samples[0].shape[1])
         self._rows = rows.weighted()
+        self._centred: Any = None
         self._reduced = reduce_by_squares(self._rows, rows.root) or reduce_exactly(self._rows, rows.root)
 
     def solve(self, contrasts: Array, n_components: int) -> tuple[Solution, Array]:
@@ -157,25 +159,38 @@ class LinearDual(Problem):
         vectors = w @ beside(small.vectors, w)
         images = w @ beside(self._reduced.gram @ small.vectors, w)
         rounding = self._reduced.rounding(small, small_factor, self.reg)
-        care = pencil.needs_care(small_factor, self.reg)
-        if not self.rows.where.on_host or not (care or (rounding > LEFT_OUT).any()):
-            # W has orthonormal columns: lengths, residuals included, are those of the small problem.
-            small = small._replace(residuals=np.hypot(small.residuals, rounding))
-            return small._replace(vectors=vectors, images=images), w @ beside(small_factor, w)
-        factor = self._precise_factor(contrasts)
-        values, trace = small.eigenvalues, self._reduced.trace()
-        solution = pencil.finished(values, vectors, self._scatter_times(vectors), factor, self.reg, trace)
+        # W has orthonormal columns: lengths, residuals included, are those of the small problem.
+        residuals = np.hypot(small.residuals, rounding)
+        solution, factor = (
+            Solution(vectors, small.eigenvalues, residuals, images=images),
+            w @ beside(small_factor, w),
+        )
+        unsure = rounding > ROUNDED
+        if not self.rows.where.on_host:
+            return solution, factor
+        if pencil.needs_care(small_factor, self.reg):
+            factor = self._factor(contrasts, np.longdouble)
+            times, trace = self._scatter_times(vectors), self._reduced.trace()
+            solution = pencil.finished(small.eigenvalues, vectors, times, factor, self.reg, trace)
+            solution = solution._replace(images=images[:, : len(solution.eigenvalues)])
+        elif unsure.any():
+            factor, some = self._factor(contrasts, np.float64), vectors[:, unsure]
+            residuals[unsure] = pencil.residuals(
+                self._scatter_times(some), factor, self.reg, small.eigenvalues[unsure], some
+            )
         # Rounding a vector alone moves its residual by the second part.
-        allowed = LEFT_OUT + np.finfo(float).eps * float((small_factor**2).sum()) / self.reg
+        allowed = ROUNDED + np.finfo(float).eps * float((small_factor**2).sum()) / self.reg
         if self._reduced.left and (solution.residuals > allowed).any():
             self._reduced = reduce_exactly(self._rows, self.rows.root)
             return self.solve(contrasts, n_components)
-        return solution._replace(images=images[:, : len(solution.eigenvalues)]), factor
+        return solution, factor
 
     def _scatter_times(self, vectors: Array) -> Array:
         """S a, from rows centred before they are multiplied: a common offset costs few digits."""
         root = self.rows.root
-        images = pencil.centred(pencil.centred(self._rows, root) @ (self._rows.T @ vectors), root)
+        if self._centred is None:
+            self._centred = pencil.centred(self._rows, root)
+        images = pencil.centred(self._centred @ (self._rows.T @ vectors), root)
         return np.asarray(self._rows @ (self._rows.T @ images))
 
     def _solve_reduced(self, contrasts: Array, n_components: int) -> tuple[Solution, Array]:
@@ -193,11 +208,11 @@ class LinearDual(Problem):
             return self._solve_reduced(contrasts, n_components)
         return solution._replace(residuals=np.hypot(solution.residuals, missing)), factor
 
-    def _precise_factor(self, contrasts: Array) -> Array:
-        """F in extended precision: |F|^2 / reg magnifies what rounding F does to F'a."""
-        rows, wide = self._rows, contrasts.astype(np.longdouble) / np.sqrt(pencil.contrast_norm(contrasts))
+    def _factor(self, contrasts: Array, dtype: Any) -> Array:
+        """F from the rows, in extended precision where |F|^2 / reg magnifies what rounding does to F'a."""
+        rows, wide = self._rows, contrasts.astype(dtype) / np.sqrt(pencil.contrast_norm(contrasts))
         blocks = pencil.row_blocks(len(rows), 2 * rows[0].nbytes)
-        start = np.zeros((rows.shape[1], contrasts.shape[1]), np.longdouble)
+        start = np.zeros((rows.shape[1], contrasts.shape[1]), dtype)
         inner = sum((rows[block].T @ wide[block] for block in blocks), start)
         return np.concatenate([rows[block] @ inner for block in blocks])
 
