@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from conftest import oracle_matrix, oracle_mmd2
 from isthmus.align import reweight, target_shift
-from isthmus.align.mathematics import box_qp
+from isthmus.align.mathematics import box_dual, box_qp
 from scipy.optimize import minimize
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression, Ridge
@@ -129,7 +129,7 @@ def test_rows_are_formed_in_float64_only_for_the_last_look(monkeypatch):
     monkeypatch.setattr(reweight._FormedMatrix, "row", lambda *args: formed.append(1) or original(*args))
     kmm = im.KMM(im.RBF(gamma=10.0)).fit(X, None, T)
     assert kmm.n_iter_ > 100
-    assert len(formed) <= 2 * box_qp.REPAIRS
+    assert len(formed) <= 2 * box_dual.REPAIRS
 
 
 def test_a_row_of_weight_zero_is_not_there():

@@ -30,6 +30,7 @@ FLOORS = [
         "align.mathematics.graphs",
         "align.mathematics.principal",
         "align.mathematics.box",
+        "align.mathematics.box_dual",
         "align.mathematics.box_pivot",
         "align.mathematics.box_qp",
         "align.mathematics.ratio",

@@ -132,6 +132,8 @@ def index_of(which: Array, x: Any) -> Any:
 
 def square_block(matrix: Any, numbers: Array) -> Any:
     """Rows and columns of a square matrix by their numbers (m,), on the host: (m, m)."""
+    if namespace(matrix) is np:
+        return matrix.take(numbers, 0).take(numbers, 1)  # twice as fast as both at once
     rows, columns = np.ix_(numbers, numbers)
     return matrix[index_of(rows, matrix), index_of(columns, matrix)]
 

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ...arrays import Array
+from ...arrays import Array, square_block
 from .box import TINY, Box, nearest
 
 __all__ = ["pivoted"]
@@ -90,7 +90,8 @@ def _on_face(
     if not len(free):
         return point, 0.0
     root = scale[free]
-    system = block[np.ix_(free, free)] * (root[:, None] * root)
+    system = square_block(block, free)
+    system *= root[:, None] * root
     system[np.diag_indices(len(free))] += ridge
     right = linear[free] + ridge * start[free]
     if face.full.any():

@@ -36,6 +36,7 @@ from ...arrays import (
     widened,
 )
 from .box import TINY, Box, Metric, nearest
+from .box_dual import certified
 from .box_pivot import pivoted
 
 __all__ = ["BoxSolution", "PositiveMatrix", "StoredMatrix", "minimise_in_box", "needs_precision"]
@@ -49,7 +50,6 @@ DIRECT = 600  # most entries for systems of equations
 OVERHEAD = 300_000  # what a step costs beside its product, in entries of K
 FEW = 512  # up to here products in float64 cost no more
 FLAT = 1e-7  # least curvature taken, relative to that along w and to what moves an entry across the box
-REPAIRS = 20  # most entries raised for a dual point
 
 
 class PositiveMatrix(Protocol):
@@ -163,11 +163,11 @@ def minimise_in_box(
     descent = _Descent(matrix, linear, box, precise=needs_precision(n, tol))
     taken, attempt = 0, FIRST_CHECK
     while True:
-        value, gap = _certified(matrix, descent.image, linear, descent.point, box, descent.precise)
+        value, gap = descent.certified()
         done = gap <= tol * abs(value)
         if done or taken >= max_iter:
             image = matrix.times(box.weight * descent.point, True)
-            value, gap = _certified(matrix, image, linear, descent.point, box, True)
+            value, gap = certified(image, linear, descent.point, box, lambda i: matrix.row(i, True))
             if gap <= tol * abs(value) or taken >= max_iter:
                 return BoxSolution(descent.point, value, gap, taken)
             descent.sharpen(image)
@@ -189,50 +189,6 @@ def needs_precision(n: int, tol: float) -> bool:
 def _affordable(point: Array, taken: int) -> bool:
     """Whether some systems in the entries in use cost no more time than the steps so far."""
     return int(np.count_nonzero(point)) ** 3 <= 2 * taken * (len(point) ** 2 + OVERHEAD)
-
-
-def _certified(
-    matrix: PositiveMatrix, image: Array, linear: Array, point: Array, box: Box, precise: bool
-) -> tuple[float, float]:
-    """f(b) and its distance to the best dual bound that is quickly found, `image` being K(w b)."""
-    mass = box.weight * point
-    curvature = float(mass @ image)
-    value = curvature / 2 - float(linear @ mass)
-    best = _dual_bound(image, curvature, linear, box)
-    if float(mass.sum()) < box.high * (1 - 1e-9):
-        # Feasible x may take much where K z < q and b < u: raise z there, the worst entry first.
-        before, full = image, point >= box.upper
-        for _ in range(REPAIRS):
-            lowest = int(np.argmin(np.where(full, np.inf, image - linear)))
-            missing = float(linear[lowest] - image[lowest])
-            row = matrix.row(lowest, precise)
-            if missing <= 0 or not row[lowest] > 0:
-                break
-            raised = missing / float(row[lowest])
-            curvature += raised * (2 * float(image[lowest]) + raised * float(row[lowest]))
-            image = image + raised * row
-        if image is not before:
-            best = max(best, _dual_bound(image, curvature, linear, box))
-    return value, max(value - best, 0.0)
-
-
-def _dual_bound(image: Array, curvature: float, linear: Array, box: Box) -> float:
-    """The largest dual value at s z for s near 1, `image` being K z and `curvature` z'K z."""
-
-    def dual(s: float) -> tuple[float, float]:
-        slope = s * image - linear
-        cheapest = box.lowest(slope)
-        return -s * s * curvature / 2 + float(slope @ cheapest), float(image @ cheapest) - s * curvature
-
-    best, rise = dual(1.0)
-    # The dual is concave in s, with at least this curvature: bisect on the sign of its derivative.
-    inside, outside = 1.0, 1.0 + 2.0 * rise / max(curvature, TINY)
-    for _ in range(8):
-        s = (inside + outside) / 2
-        found, slope = dual(s)
-        best = max(best, found)
-        inside, outside = (s, outside) if slope * rise > 0 else (inside, s)
-    return best
 
 
 class _Descent:
@@ -292,7 +248,7 @@ class _Descent:
             )
             spent += taken
             image = self.matrix.times(weight * point, self.precise)
-            found, gap = _certified(self.matrix, image, self.linear, point, self.box, self.precise)
+            found, gap = self.certified(point, image)
             if found >= value:
                 break
             self.point = self.before = start = point
@@ -302,6 +258,12 @@ class _Descent:
             slope = image - self.linear + shift
             chosen = (point > 0) | (slope < -noise * np.abs(self.linear).max())
         return spent
+
+    def certified(self, point: Array | None = None, image: Array | None = None) -> tuple[float, float]:
+        """f(b) and how far it may be from the minimum, of the iterate or of another point."""
+        point, image = (self.point, self.image) if point is None or image is None else (point, image)
+        row = self.matrix.row
+        return certified(image, self.linear, point, self.box, lambda i: row(i, self.precise))
 
     def _gather(self) -> None:
         """Choose the entries: those above 0, and those a step would lift above it."""
