@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from conftest import oracle_matrix, oracle_mmd2
 from isthmus.align import reweight, target_shift
-from isthmus.align.mathematics import box_dual, box_qp
+from isthmus.align.mathematics import box_dual
 from scipy.optimize import minimize
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression, Ridge
