@@ -102,8 +102,10 @@ class DomainEstimator(BaseEstimator):  # type: ignore[misc]
             )
             self._learn_alone(domains, given.weights[0])
             return given
+        found = []
         for kind, numbers in (("source", domains.source_domain), ("target", domains.target_domain)):
-            known, counts = np.unique(numbers, return_counts=True)
+            known, counts = _counted(numbers)
+            found.append(known)
             if not self._each_domain:
                 counts = np.array([len(numbers)])
             if (fewest := int(counts.min())) < self._least_rows:
@@ -114,7 +116,7 @@ class DomainEstimator(BaseEstimator):  # type: ignore[misc]
         if X_target is not None and not self._any_scale:
             _warn_of_scale(name, domains.X_source, domains.X_target)
         if self._each_domain:
-            self.domains_: Array = np.unique(np.concatenate([domains.source_domain, domains.target_domain]))
+            self.domains_: Array = np.unique(np.concatenate(found))
         self._learn(domains, *given.weights)
         return given
 
@@ -124,6 +126,14 @@ class DomainEstimator(BaseEstimator):  # type: ignore[misc]
 
     def _learn_alone(self, domains: Domains, source_weight: Array | None) -> None:
         """What there is to learn without a target; nothing by default."""
+
+
+def _counted(numbers: Array) -> tuple[Array, Array]:
+    """The domain numbers of rows, ascending, and how many rows each has."""
+    if numbers.min() == numbers.max():
+        return numbers[:1], np.array([len(numbers)])
+    known, counts = np.unique(numbers, return_counts=True)
+    return known, counts
 
 
 def _warn_of_scale(name: str, X: Array, X_target: Array) -> None:
