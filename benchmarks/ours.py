@@ -54,12 +54,12 @@ def contender(case: Case, data: Inputs) -> Callable[[], Any]:
         case "coral":
             return lambda: im.CORAL().fit(data.x, X_target=data.y).transform(data.x, domain="source")
         case "tca":
-            pooled = np.concatenate([data.x, data.y])
+            pooled, domain = np.concatenate([data.x, data.y]), np.repeat([0, -1], [case.n, case.m])
             tca = im.TCA(n_components=case.q, kernel=isthmus_kernel(case), reg=1.0)
 
             def components() -> Any:
-                tca.fit(data.x, X_target=data.y)
-                return tca.components_, tca.transform(pooled), tca.residuals_
+                embedding = tca.fit_transform(pooled, sample_domain=domain)
+                return tca.components_, embedding, tca.residuals_
 
             return components
         case "jda":

@@ -84,13 +84,15 @@ def test_order_of_the_rows_changes_nothing(row):
 def test_training_rows_are_moved_as_new_ones(row):
     X, y, X_target, y_target, labelled = problem(row)
     model = clone(row.estimator)
-    rows, domain = np.concatenate([X, X_target]), np.repeat([0, -1], [len(X), len(X_target)])
-    labels = np.concatenate([y, y_target])
-    known = np.concatenate([np.zeros(len(X), bool), labelled]) if row.known else None
+    order = np.random.default_rng(3).permutation(len(X) + len(X_target))
+    rows, domain = np.concatenate([X, X_target])[order], np.repeat([0, -1], [len(X), len(X_target)])[order]
+    labels = np.concatenate([y, y_target])[order]
+    known = np.concatenate([np.zeros(len(X), bool), labelled])[order] if row.known else None
     moved = model.fit_transform(rows, labels, sample_domain=domain, target_labelled=known)
     assert_near([moved], [model.transform(rows, domain=domain)], row.close)
+    back = np.argsort(order)
     assert_near(
-        [moved[: len(X)]],
+        [moved[back][: len(X)]],
         [fitted(row, X, y, X_target, y_target, labelled).transform(X, domain="source")],
         row.close,
     )

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from ..arrays import Array, to_numpy
+from ..arrays import Array, namespace, to_numpy
 from ..kernels import Kernel
 from .checks import check_choice, check_count, check_share
 from .classes import number_classes, predicted
@@ -29,7 +29,7 @@ class _JointAligner(PencilAligner):
     classifier: Any
     marginal: str
 
-    def _learn(self, domains: Domains, source_weight: Array | None, target_weight: Array | None) -> None:
+    def _learn(self, domains: Domains, source_weight: Array | None, target_weight: Array | None) -> Array:
         self._check_joint()
         known = number_classes(domains, source_weight, target_weight, self._name())
         problem = self._pose(self._unit_input(domains), source_weight, target_weight)
@@ -67,6 +67,8 @@ class _JointAligner(PencilAligner):
             every[target_weight > 0] = classes
             classes = every
         self.pseudo_labels_: Array = known.names[classes]
+        moved: Array = namespace(embedded).concatenate(halves)
+        return moved
 
     def _balance(
         self, halves: list[Array], source: Array, target: Array, weights: tuple[Array, Array]

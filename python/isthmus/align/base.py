@@ -14,10 +14,10 @@ from sklearn.base import (
 )
 from sklearn.utils.validation import check_is_fitted
 
-from ..arrays import Array, empty_like, index_of, to_numpy
+from ..arrays import HOST, Array, as_dtype, dtype_of, empty_like, home, index_of, to_numpy
 from ..errors import DomainScaleWarning, NoTargetWarning
 from ..rows import as_given, check_rows
-from .domains import Domains, Given, domain_numbers, read_domains
+from .domains import Domains, Given, domain_numbers, read_domains, source_mask
 from .labelled import need_labels
 
 _ROWS_FOR_SCALE = 256
@@ -88,7 +88,8 @@ class DomainEstimator(BaseEstimator):  # type: ignore[misc]
         sample_domain: Any,
         target_labelled: Any,
         sample_weight: Any,
-    ) -> Given:
+    ) -> tuple[Given, Array | None]:
+        """What was given, and what `_learn` returned."""
         forms = {"sample_domain": sample_domain, "target_labelled": target_labelled}
         given = read_domains(self, X, y, X_target, y_target, sample_weight=sample_weight, **forms)
         domains, name = given.domains, type(self).__name__
@@ -101,7 +102,7 @@ class DomainEstimator(BaseEstimator):  # type: ignore[misc]
                 stacklevel=3,
             )
             self._learn_alone(domains, given.weights[0])
-            return given
+            return given, None
         found = []
         for kind, numbers in (("source", domains.source_domain), ("target", domains.target_domain)):
             known, counts = _counted(numbers)
@@ -117,15 +118,30 @@ class DomainEstimator(BaseEstimator):  # type: ignore[misc]
             _warn_of_scale(name, domains.X_source, domains.X_target)
         if self._each_domain:
             self.domains_: Array = np.unique(np.concatenate(found))
-        self._learn(domains, *given.weights)
-        return given
+        return given, self._learn(domains, *given.weights)
 
-    def _learn(self, domains: Domains, source_weight: Array | None, target_weight: Array | None) -> None:
-        """Learn from both domains, each with a weight a row or None: what every method brings."""
+    def _learn(
+        self, domains: Domains, source_weight: Array | None, target_weight: Array | None
+    ) -> Array | None:
+        """Learn from both domains, each with a weight a row or None: what every method brings.
+
+        Returns the rows of positive weight moved, source first, where that leaves nothing to compute.
+        """
         raise NotImplementedError
 
     def _learn_alone(self, domains: Domains, source_weight: Array | None) -> None:
         """What there is to learn without a target; nothing by default."""
+
+
+def _in_order(moved: Any, given: Given, sample_domain: Any) -> Any:
+    """The rows of X from all rows moved, source first, in X's order and float type."""
+    moved = as_dtype(moved, dtype_of(given.rows), home(given.rows) or HOST)
+    if sample_domain is None:
+        return moved[: len(given.rows)]
+    from_target = np.argsort(source_mask(sample_domain, len(moved)) == 0, kind="stable")
+    out = empty_like(given.rows, moved.shape[1])
+    out[index_of(from_target, out)] = moved
+    return out
 
 
 def _counted(numbers: Array) -> tuple[Array, Array]:
@@ -183,10 +199,16 @@ class Aligner(TransformerMixin, DomainEstimator):  # type: ignore[misc]
         Returns the source rows moved, shape (ns, q), in a list where `X` is one; with `sample_domain` all
         rows in their order, shape (n, q).
         """
-        given = self._fit_rows(X, y, X_target, y_target, sample_domain, target_labelled, sample_weight)
+        forms = (sample_domain, target_labelled, sample_weight)
+        given, at_hand = self._fit_rows(X, y, X_target, y_target, *forms)
+        if at_hand is not None and all(weight is None or weight.all() for weight in given.weights):
+            moved = _in_order(at_hand, given, sample_domain)
+        elif given.sizes is None:
+            moved = self._moved(given.rows, "source" if sample_domain is None else sample_domain)
+        else:
+            moved = self._moved(given.rows, given.domains.source_domain)
         if given.sizes is None:
-            return as_given(self._moved(given.rows, "source" if sample_domain is None else sample_domain), X)
-        moved = self._moved(given.rows, given.domains.source_domain)
+            return as_given(moved, X)
         ends = np.cumsum([0, *given.sizes]).tolist()
         return [as_given(moved[ends[i] : ends[i + 1]], part) for i, part in enumerate(X)]
 
@@ -315,7 +337,7 @@ class TargetPredictor(DomainEstimator):
         sample_domain: Any,
         target_labelled: Any,
         sample_weight: Any,
-    ) -> Given:
+    ) -> tuple[Given, Array | None]:
         need_labels(y, type(self).__name__)
         return super()._fit_rows(X, y, X_target, y_target, sample_domain, target_labelled, sample_weight)
 

@@ -85,6 +85,10 @@ class TCA(PencilAligner):
         self.n_landmarks = n_landmarks
         self.random_state = random_state
 
-    def _learn(self, domains: Domains, source_weight: Array | None, target_weight: Array | None) -> None:
+    def _learn(
+        self, domains: Domains, source_weight: Array | None, target_weight: Array | None
+    ) -> Array | None:
         problem = self._pose(domains, source_weight, target_weight)
-        self._finish(problem, *self._solve(problem, problem.mean_contrast()))
+        solution, factor = self._solve(problem, problem.mean_contrast())
+        self._finish(problem, solution, factor)
+        return None if solution.images is None else problem.embed(solution)

@@ -20,6 +20,7 @@ MOST_LANDMARKS = 1000  # their eigenvectors cost as much as all that they save
 CHECKED_ROWS = 512  # fewest rows on which residuals are measured
 NOISE = 4  # how often the rounding of K a component's image must be longer to count as one
 KERNEL_NOISE = 8  # roundings of K in K D a, as measured against K in float64: 1 to 15
+ROOMY = 2  # a basis of fewer times the columns wanted is too small to have them
 SPEED = 50  # one product seldom lowers the residual by more
 WIDE_ROWS = 4096  # of Q in float64 at once
 PROBED_ROWS = 256  # on which the rounding of F is measured
@@ -101,7 +102,7 @@ class KrylovSpace:
         *,
         block: int = 64,
         max_basis: int = 512,
-        n_landmarks: int = 400,
+        n_landmarks: int = 300,
     ) -> None:
         self._operator, self._rng, n = operator, rng, operator.n
         self._n_landmarks = min(n, max(n_landmarks, min(n // 20, MOST_LANDMARKS)))
@@ -139,7 +140,7 @@ class KrylovSpace:
                 self._advance()
                 passes += 1
             last = passes >= min(max_passes, best_pass + PATIENCE) or not self._pending
-            if not last and passes < next_check:
+            if not last and (passes < next_check or self._size < ROOMY * n_components):
                 continue
             ritz = self._ritz(reg, n_components)
             left = self._residuals(ritz, reg)
