@@ -38,9 +38,11 @@ def assert_close(found, expected, dtype):
 
 def compare(move, method, given, dtype, new_rows=None):
     """Fit on numpy rows and on rows moved: equal, what is fitted on the host, what is mapped at its home."""
-    plain, there = clone(method).fit(**given), clone(method)
+    plain, there = clone(method), clone(method)
     moved = {name: move(given[name]) for name in ("X", "X_target") if name in given}
-    there.fit(**{**given, **moved})
+    expected, found = plain.fit_transform(**given), there.fit_transform(**{**given, **moved})
+    assert arrays.home(found) == arrays.home(moved["X"]) and found.dtype == moved["X"].dtype
+    assert_close(arrays.to_numpy(found), expected, dtype)
     for name, value in vars(there).items():
         assert arrays.home(value) is None or isinstance(value, np.ndarray | np.generic), name
     for name in ("components_", "eigenvalues_", "projection_", "X_fit_"):
