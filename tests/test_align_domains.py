@@ -176,6 +176,17 @@ def test_half_precision_is_computed_as_float32():
     )
 
 
+@pytest.mark.parametrize(("given", "kept"), [("bfloat16", "float32"), ("float32",) * 2, ("float64",) * 2])
+@pytest.mark.parametrize("aligner", [im.CORAL(), im.TCA(2), im.KMM()], ids=str)
+def test_tensors_keep_their_float_type(aligner, given, kept):
+    torch = pytest.importorskip("torch")
+    tensors = [torch.from_numpy(rows).to(getattr(torch, given)) for rows in (X, X_TARGET)]
+    host = [rows.to(getattr(torch, kept)).numpy() for rows in tensors]
+    Z = clone(aligner).fit_transform(tensors[0], None, tensors[1])
+    assert isinstance(Z, torch.Tensor) and Z.dtype == getattr(torch, kept)
+    np.testing.assert_array_equal(Z.numpy(), clone(aligner).fit_transform(host[0], None, host[1]))
+
+
 @pytest.mark.parametrize("dtype", ["<f4", ">f4", "<f8", ">f8"])
 @pytest.mark.parametrize("order", ["C", "F"])
 def test_byte_order_and_layout_of_the_rows_change_nothing(dtype, order):

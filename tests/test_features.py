@@ -368,6 +368,21 @@ def test_features_are_named_and_tables_and_tensors_are_taken(rng):
         np.testing.assert_allclose(framed, plain, rtol=1e-12)
 
 
+@pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
+def test_tensors_keep_their_float_type_and_take_an_output(rng, dtype):
+    torch = pytest.importorskip("torch")
+    x = rng.normal(size=(30, 3)).astype(dtype)
+    kept = np.float64 if dtype == "float64" else np.float32
+    for model in (im.RandomFourierFeatures(4, random_state=0), im.NystroemFeatures(4, random_state=0)):
+        found = model.fit(torch.from_numpy(x)).transform(torch.from_numpy(x))
+        np.testing.assert_array_equal(found.numpy(), model.fit(x).transform(x))
+        assert found.numpy().dtype == kept
+    out = torch.full((30, 4), float("nan"), dtype=getattr(torch, np.dtype(kept).name))
+    fourier = im.RandomFourierFeatures(4, random_state=0).fit(x)
+    assert fourier.transform(torch.from_numpy(x), out=out) is out
+    np.testing.assert_array_equal(out.numpy(), fourier.transform(x))
+
+
 # -- Nystroem --
 
 

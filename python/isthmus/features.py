@@ -113,7 +113,7 @@ class RandomFourierFeatures(_FeatureMap):
         Parameters
         ----------
         X : array of shape (n, d)
-        out : numpy array of shape (n, D) and X's float type, in C order, written and returned
+        out : array of shape (n, D) and X's float type, of X's library, in C order, written and returned
 
         Returns
         -------
@@ -123,14 +123,13 @@ class RandomFourierFeatures(_FeatureMap):
         """
         check_is_fitted(self)
         rows = check_rows(self, X, reset=False, finite=False)
-        given = ops.Inputs(X=rows)
+        given = ops.Inputs(X=as_given(rows, X))
         given.check("X", (2,))
         self._widen_if_needed(given)
         target = given.target("transform", (len(rows), self._n_features_out), out)
         frequencies = self._frequencies().cast(given.compute_dtype)
         backends.fourier_features(given["X"], frequencies, self.amplitude_, target, given.where)
-        features = given.give("transform", target, out)
-        return features if out is not None else as_given(features, X)
+        return given.give("transform", target, out)
 
     def mean(self, X: Any, weights: Any = None) -> Array:
         """The mean of the features of `X`, without forming them: its mean embedding.

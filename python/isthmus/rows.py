@@ -33,6 +33,7 @@ def check_rows(estimator: Any, X: Any, *, reset: bool, finite: bool = True) -> A
                 f"{estimator.n_features_in_} features as input"
             )
     else:
+        X = _on_host(X, "X")
         checked = np.asarray(
             validate_data(estimator, X, reset=reset, dtype=_float_types(X), ensure_all_finite=False)
         )
@@ -51,6 +52,7 @@ def check_rows_beside(estimator: Any, rows: Any, name: str, X: Array) -> Array:
         return refuse_not_finite(_on_device(estimator, rows, where, name), name)
     if hasattr(rows, "columns"):
         validate_data(estimator, rows, reset=False, skip_check_array=True)
+    rows = _on_host(rows, name)
     checked = check_array(rows, dtype=_float_types(rows), ensure_all_finite=False, input_name=name)
     return refuse_not_finite(np.asarray(checked), name)
 
@@ -76,6 +78,11 @@ def _on_device(estimator: Any, rows: Any, where: arrays.Home, name: str) -> Any:
     if real.ndim != 2 or 0 in real.shape:
         raise ValueError(f"{name} must have shape (n, d) with n, d >= 1, got {tuple(real.shape)}")
     return arrays.as_dtype(real, arrays.dtype_of(real), where)
+
+
+def _on_host(rows: Any, name: str) -> Any:
+    """A torch tensor as numpy sees it, in its float type; anything else as it is."""
+    return arrays.as_real(rows, name, arrays.HOST) if arrays.library(rows) == "torch" else rows
 
 
 def _float_types(rows: Any) -> Any:
