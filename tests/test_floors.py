@@ -17,7 +17,7 @@ PACKAGE = ROOT / "python" / "isthmus"
 # Lowest first; nothing imports upwards.
 FLOORS = [
     *("errors", "machine", "config", "kernel_base", "kernels", "arrays", "algebra", "spectral"),
-    *("threadpool", "reference", "backends", "bandwidth", "ops", "mmd", "gradient", "two_sample"),
+    *("threadpool", "blas", "reference", "backends", "bandwidth", "ops", "mmd", "gradient", "two_sample"),
     *("rows", "features"),
     *("training", "exact", "source_model", "models"),
     *(

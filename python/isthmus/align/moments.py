@@ -10,6 +10,7 @@ from scipy import linalg
 
 from .. import ops
 from ..arrays import Array, dtype_of, empty_like, index_of, like, namespace
+from ..blas import blas_alone
 from ..config import config
 from .base import Aligner
 from .checks import check_choice, check_number, check_share
@@ -56,9 +57,22 @@ class _GaussianMap(Aligner):
             shrunk_covariance(part, *sample, self.shrinkage)
             for part, sample in zip(found, parts, strict=True)
         ]
-        # numpy's eigh: scipy has BLAS threads of its own, whose spinning slows down the next product.
-        pairs = [Eigenpairs(*np.linalg.eigh(covariance)) for covariance, _ in shrunk]
         eps = np.finfo(np.result_type(*(dtype_of(rows) for rows, _ in parts))).eps
+        with blas_alone(len(shrunk[0][0])):
+            maps = self._maps([covariance for covariance, _ in shrunk], float(eps))
+        means = [part.mean for part in found[:-1]]
+        spreads = [np.sqrt(np.trace(part.scatter) / part.total) for part in found[:-1]]
+        several = len(maps) > 1
+        self.map_: Array = np.stack(maps) if several else maps[0]
+        self.mean_source_: Array = np.stack(means) if several else means[0]
+        self.spread_source_: Array = np.array(spreads if several else spreads[0])
+        self.mean_target_: Array = found[-1].mean
+        self.shrinkage_: Array = np.array([amount for _, amount in shrunk])
+
+    def _maps(self, covariances: list[Array], eps: float) -> list[Array]:
+        """The map of each source, from the covariances of all sources and the target; sets `ridge_`."""
+        # numpy's eigh: scipy has BLAS threads of its own, whose spinning slows down the next product.
+        pairs = [Eigenpairs(*np.linalg.eigh(covariance)) for covariance in covariances]
         ridge = float(getattr(self, self._ridge_name))
         if any(values[0] <= len(values) * eps * values[-1] for values, _ in pairs):
             variance = float(np.mean([values.mean() for values, _ in pairs]))
@@ -69,18 +83,10 @@ class _GaussianMap(Aligner):
             elif self._ridge_is_relative:
                 ridge *= variance
                 self._check_varies(ridge)
+        self.ridge_ = ridge
         # Rounding makes zero eigenvalues slightly negative.
         pairs = [Eigenpairs(np.maximum(values, 0) + ridge, vectors) for values, vectors in pairs]
-        maps = [self._matrix(source, pairs[-1]) for source in pairs[:-1]]
-        means = [part.mean for part in found[:-1]]
-        spreads = [np.sqrt(np.trace(part.scatter) / part.total) for part in found[:-1]]
-        several = len(maps) > 1
-        self.map_: Array = np.stack(maps) if several else maps[0]
-        self.mean_source_: Array = np.stack(means) if several else means[0]
-        self.spread_source_: Array = np.array(spreads if several else spreads[0])
-        self.mean_target_: Array = found[-1].mean
-        self.shrinkage_: Array = np.array([amount for _, amount in shrunk])
-        self.ridge_ = ridge
+        return [self._matrix(source, pairs[-1]) for source in pairs[:-1]]
 
     def _check_varies(self, ridge: float) -> None:
         if ridge == 0:
@@ -92,7 +98,7 @@ class _GaussianMap(Aligner):
             f"a covariance is singular, so {name} shrinks: {ridge:.3g} is added to both diagonals; "
             f"pass {self._ridge_name}= to choose the number",
             UserWarning,
-            stacklevel=5,
+            stacklevel=6,
         )
 
     def _map(self, rows: Array, domain: int) -> Array:
@@ -103,7 +109,8 @@ class _GaussianMap(Aligner):
         out: Array = empty_like(rows, len(origin))
         if np.abs(origin).max() * np.sqrt(len(origin)) <= 2 * spread:
             # The mean is about as long as the rows spread, so taking it away later costs no digits.
-            shift = like(self.mean_target_ - origin @ matrix, rows)
+            # einsum, lest threads of BLAS spin beside the product that follows.
+            shift = like(self.mean_target_ - np.einsum("i,ij->j", origin, matrix), rows)
             with config(assume_finite=True):
                 ops.project(rows, weights, shift, out=out)
             return out

@@ -83,7 +83,9 @@ def moments(rows: Array, weight: Array | None = None, *, dtype: Any = np.float64
     step = max(1, len(rows) // ORIGIN_ROWS)
     few = to_numpy(rows[::step]).astype(np.float64, order="C")
     part = np.ones(len(few)) if weight is None else weight[::step]
-    origin = (part @ few / part.sum() if part.any() else few[0]).astype(dtype)
+    # einsum: threads of BLAS would still spin while the operation below wants their processors.
+    middle = np.einsum("i,ij->j", part, few) / part.sum() if part.any() else few[0]
+    origin = middle.astype(dtype)
     found = _moments_about(origin, rows, weight)
     with np.errstate(over="ignore", invalid="ignore", under="ignore"):
         far = found.total * (found.mean - origin) ** 2 > 4 * np.diag(found.scatter)

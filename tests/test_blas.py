@@ -1,0 +1,76 @@
+"""One thread for BLAS where matrices are small, and what was there before afterwards."""
+
+from contextlib import ExitStack
+from threading import Barrier, Thread
+
+import isthmus as im
+import numpy as np
+import pytest
+from isthmus.blas import SMALL, blas_alone
+from threadpoolctl import ThreadpoolController, threadpool_limits
+
+
+def blas_threads():
+    """The numbers of threads that the BLAS libraries of this process would use."""
+    return {library["num_threads"] for library in ThreadpoolController().select(user_api="blas").info()}
+
+
+@pytest.fixture
+def three_threads():
+    if not blas_threads():
+        pytest.skip("no BLAS library here has a number of threads")
+    with threadpool_limits(3, user_api="blas"):
+        yield
+
+
+def test_blas_has_one_thread_inside_and_all_afterwards(three_threads):
+    with blas_alone(SMALL):
+        assert blas_threads() == {1}
+        with blas_alone(2):
+            assert blas_threads() == {1}
+        assert blas_threads() == {1}
+    assert blas_threads() == {3}
+
+
+def test_large_matrices_keep_the_threads(three_threads):
+    with blas_alone(SMALL + 1):
+        assert blas_threads() == {3}
+
+
+def test_an_error_inside_gives_the_threads_back(three_threads):
+    with pytest.raises(ZeroDivisionError), blas_alone(2):
+        raise ZeroDivisionError
+    assert blas_threads() == {3}
+
+
+def test_the_last_of_several_python_threads_gives_the_threads_back(three_threads):
+    entered, left, found = Barrier(2), Barrier(2), []
+
+    def first():
+        with blas_alone(2):
+            entered.wait(10)
+        left.wait(10)
+
+    thread = Thread(target=first)
+    with ExitStack() as second:
+        thread.start()
+        entered.wait(10)
+        second.enter_context(blas_alone(2))
+        left.wait(10)
+        found.append(blas_threads())
+    thread.join(10)
+    assert found == [{1}]
+    assert blas_threads() == {3}
+
+
+@pytest.mark.parametrize("method", [im.CORAL, im.LinearOT])
+def test_moment_matching_wakes_no_thread_of_blas_for_its_small_matrices(
+    method, three_threads, rng, monkeypatch
+):
+    found, eigh = [], np.linalg.eigh
+    monkeypatch.setattr(np.linalg, "eigh", lambda a: found.append(blas_threads()) or eigh(a))
+    X, Y = rng.standard_normal((2, 60, 5))
+    method().fit(X, X_target=Y)
+    assert len(found) >= 2
+    assert all(numbers == {1} for numbers in found)
+    assert blas_threads() == {3}
