@@ -6,7 +6,7 @@ from threading import Barrier, Thread
 import isthmus as im
 import numpy as np
 import pytest
-from isthmus.blas import SMALL, blas_alone
+from isthmus.blas import SMALL, WORTH_A_THREAD, blas_alone, eigenpairs
 from threadpoolctl import ThreadpoolController, threadpool_limits
 
 
@@ -74,3 +74,29 @@ def test_moment_matching_wakes_no_thread_of_blas_for_its_small_matrices(
     assert len(found) >= 2
     assert all(numbers == {1} for numbers in found)
     assert blas_threads() == {3}
+
+
+@pytest.mark.parametrize("size", [WORTH_A_THREAD - 1, WORTH_A_THREAD])
+def test_eigenpairs_on_any_number_of_threads_are_those_of_numpy(size, rng):
+    halves = rng.standard_normal((3, size, 4))
+    matrices = [half @ half.T for half in halves]
+    for n_threads in (1, 2):
+        with threadpool_limits(n_threads, user_api="blas"):
+            found = eigenpairs(matrices)
+            with blas_alone(size):
+                expected = [np.linalg.eigh(matrix) for matrix in matrices]
+        for (values, vectors), pair in zip(found, expected, strict=True):
+            assert values.tobytes() == pair.eigenvalues.tobytes()
+            assert vectors.tobytes() == pair.eigenvectors.tobytes()
+
+
+def test_small_matrices_are_decomposed_side_by_side(three_threads, monkeypatch):
+    """Each waits for the other: one after the other they would wait in vain."""
+    both, eigh = Barrier(2), np.linalg.eigh
+
+    def after_both_began(matrix):
+        both.wait(10)
+        return eigh(matrix)
+
+    monkeypatch.setattr(np.linalg, "eigh", after_both_began)
+    eigenpairs([np.eye(WORTH_A_THREAD)] * 2)

@@ -1,17 +1,23 @@
-"""BLAS on the calling thread alone, for matrices so small that its threads mostly wait for each other."""
+"""Linear algebra of matrices so small that the threads of BLAS mostly wait for each other."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
 from functools import cache
 from threading import Lock
 from typing import Any
 
+import numpy as np
 from threadpoolctl import ThreadpoolController
 
-__all__ = ["blas_alone"]
+from .arrays import Array
+
+__all__ = ["blas_alone", "eigenpairs"]
 
 SMALL = 512  # rows and columns of a matrix whose eigenvectors several threads find no sooner
+WORTH_A_THREAD = 128  # of one whose eigenvectors take a millisecond
 
 
 def blas_alone(size: int) -> AbstractContextManager[None]:
@@ -21,6 +27,25 @@ def blas_alone(size: int) -> AbstractContextManager[None]:
     lacks their processors.
     """
     return _one_thread() if size <= SMALL else nullcontext()
+
+
+def eigenpairs(matrices: Sequence[Array]) -> list[tuple[Array, Array]]:
+    """Eigenvalues (d,) and eigenvectors (d, d) of symmetric matrices (d, d), from `numpy.linalg.eigh`.
+
+    Small ones are decomposed side by side, on as many threads as BLAS may use, each on one: the bits do not
+    depend on the number.
+    """
+    size, n_threads = len(matrices[0]), _one_thread().n_threads()
+    with blas_alone(size):
+        if n_threads == 1 or not WORTH_A_THREAD <= size <= SMALL:
+            return [_eigh(matrix) for matrix in matrices]
+        with ThreadPoolExecutor(min(n_threads, len(matrices))) as pool:
+            return list(pool.map(_eigh, matrices))
+
+
+def _eigh(matrix: Array) -> tuple[Array, Array]:
+    values, vectors = np.linalg.eigh(matrix)
+    return values, vectors
 
 
 class _OneThread(AbstractContextManager[None]):
@@ -34,6 +59,10 @@ class _OneThread(AbstractContextManager[None]):
         self._lock = Lock()
         self._inside = 0
         self._limits: Any = None
+
+    def n_threads(self) -> int:
+        """The most that one of the libraries may use."""
+        return max((library["num_threads"] for library in self._libraries.info()), default=1)
 
     def __enter__(self) -> None:
         with self._lock:

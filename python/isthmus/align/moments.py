@@ -10,7 +10,7 @@ from scipy import linalg
 
 from .. import ops
 from ..arrays import Array, dtype_of, empty_like, index_of, like, namespace
-from ..blas import blas_alone
+from ..blas import blas_alone, eigenpairs
 from ..config import config
 from .base import Aligner
 from .checks import check_choice, check_number, check_share
@@ -58,8 +58,7 @@ class _GaussianMap(Aligner):
             for part, sample in zip(found, parts, strict=True)
         ]
         eps = np.finfo(np.result_type(*(dtype_of(rows) for rows, _ in parts))).eps
-        with blas_alone(len(shrunk[0][0])):
-            maps = self._maps([covariance for covariance, _ in shrunk], float(eps))
+        maps = self._maps([covariance for covariance, _ in shrunk], float(eps))
         means = [part.mean for part in found[:-1]]
         spreads = [np.sqrt(np.trace(part.scatter) / part.total) for part in found[:-1]]
         several = len(maps) > 1
@@ -71,8 +70,7 @@ class _GaussianMap(Aligner):
 
     def _maps(self, covariances: list[Array], eps: float) -> list[Array]:
         """The map of each source, from the covariances of all sources and the target; sets `ridge_`."""
-        # numpy's eigh: scipy has BLAS threads of its own, whose spinning slows down the next product.
-        pairs = [Eigenpairs(*np.linalg.eigh(covariance)) for covariance in covariances]
+        pairs = [Eigenpairs(*pair) for pair in eigenpairs(covariances)]
         ridge = float(getattr(self, self._ridge_name))
         if any(values[0] <= len(values) * eps * values[-1] for values, _ in pairs):
             variance = float(np.mean([values.mean() for values, _ in pairs]))
@@ -86,7 +84,8 @@ class _GaussianMap(Aligner):
         self.ridge_ = ridge
         # Rounding makes zero eigenvalues slightly negative.
         pairs = [Eigenpairs(np.maximum(values, 0) + ridge, vectors) for values, vectors in pairs]
-        return [self._matrix(source, pairs[-1]) for source in pairs[:-1]]
+        with blas_alone(len(pairs[0].values)):
+            return [self._matrix(source, pairs[-1]) for source in pairs[:-1]]
 
     def _check_varies(self, ridge: float) -> None:
         if ridge == 0:
