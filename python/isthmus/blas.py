@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
-from functools import cache
+from functools import cached_property
 from threading import Lock
 from typing import Any
 
@@ -26,7 +26,7 @@ def blas_alone(size: int) -> AbstractContextManager[None]:
     Threads of OpenBLAS that have nothing left to do spin for tens of milliseconds: the operation that follows
     lacks their processors.
     """
-    return _one_thread() if size <= SMALL else nullcontext()
+    return _ONE_THREAD if size <= SMALL else nullcontext()
 
 
 def eigenpairs(matrices: Sequence[Array]) -> list[tuple[Array, Array]]:
@@ -35,7 +35,7 @@ def eigenpairs(matrices: Sequence[Array]) -> list[tuple[Array, Array]]:
     Small ones are decomposed side by side, on as many threads as BLAS may use, each on one: the bits do not
     depend on the number.
     """
-    size, n_threads = len(matrices[0]), _one_thread().n_threads()
+    size, n_threads = len(matrices[0]), _ONE_THREAD.n_threads()
     with blas_alone(size):
         if n_threads == 1 or not WORTH_A_THREAD <= size <= SMALL:
             return [_eigh(matrix) for matrix in matrices]
@@ -55,10 +55,13 @@ class _OneThread(AbstractContextManager[None]):
     """
 
     def __init__(self) -> None:
-        self._libraries = ThreadpoolController().select(user_api="blas")
         self._lock = Lock()
         self._inside = 0
         self._limits: Any = None
+
+    @cached_property
+    def _libraries(self) -> Any:
+        return ThreadpoolController().select(user_api="blas")
 
     def n_threads(self) -> int:
         """The most that one of the libraries may use."""
@@ -77,6 +80,4 @@ class _OneThread(AbstractContextManager[None]):
                 self._limits.restore_original_limits()
 
 
-@cache
-def _one_thread() -> _OneThread:
-    return _OneThread()
+_ONE_THREAD = _OneThread()
