@@ -6,7 +6,8 @@ import itertools
 import isthmus as im
 import numpy as np
 import pytest
-from isthmus.align.mathematics.box_qp import StoredMatrix, minimise_in_box
+from isthmus.align.mathematics.box_matrix import StoredMatrix
+from isthmus.align.mathematics.box_qp import minimise_in_box
 
 BANDS = {"free": (0.0, 1e9), "low end": (9.0, 11.0), "high end": (0.1, 0.4), "one sum": (3.0, 3.0)}
 

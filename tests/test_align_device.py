@@ -8,7 +8,7 @@ import pytest
 from align_toys import shifted_classes, stacked
 from isthmus import arrays
 from isthmus.align import reweight
-from isthmus.align.mathematics import box_qp, kernel_rows, krylov, pencil
+from isthmus.align.mathematics import box_matrix, box_qp, kernel_rows, krylov, pencil
 from isthmus.align.mathematics.kernel_rows import StoredKernel, StreamedKernel
 from sklearn.base import clone
 from sklearn.linear_model import LogisticRegression
@@ -250,7 +250,7 @@ def test_precise_products_of_float32_matrices_are_summed_in_float64(request, whe
     move = request.getfixturevalue("device") if where == "device" else np.asarray
     vector = np.where(np.arange(len(X)) % 4 > 0, np.linspace(0, 1e3, len(X)), 0.0)
     matrix = im.kernel_matrix(X, kernel=RBF)
-    stored = box_qp.StoredMatrix(move(matrix)).times(vector, True)
+    stored = box_matrix.StoredMatrix(move(matrix)).times(vector, True)
     np.testing.assert_allclose(stored, matrix.astype(np.float64) @ vector, rtol=1e-13)
     formed = reweight._FormedMatrix(move(X), RBF).times(vector, True)
     np.testing.assert_allclose(formed, plain_matrix(X) @ vector, rtol=1e-12)

@@ -31,6 +31,7 @@ FLOORS = [
         "align.mathematics.principal",
         "align.mathematics.box",
         "align.mathematics.box_dual",
+        "align.mathematics.box_matrix",
         "align.mathematics.box_pivot",
         "align.mathematics.box_qp",
         "align.mathematics.ratio",

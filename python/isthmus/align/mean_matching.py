@@ -11,14 +11,14 @@ from sklearn.exceptions import ConvergenceWarning
 from ..arrays import Array
 from ..kernels import DEFAULT_KERNEL, Energy, Kernel, check_kernel
 from .checks import check_count, check_number
-from .mathematics import box_qp
+from .mathematics import box_matrix, box_qp
 
 __all__ = ["check_box", "definite", "in_place", "solved"]
 
 
 def solved(
     name: str,
-    matrix: box_qp.PositiveMatrix,
+    matrix: box_matrix.PositiveMatrix,
     linear: Array,
     limits: tuple[float, float, float],
     weight: Array,

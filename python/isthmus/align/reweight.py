@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 
 from .. import bandwidth, ops
-from ..arrays import Array, dtype_of, index_of, like, narrowed, to_numpy, widened
+from ..arrays import Array, dtype_of, index_of, like, namespace, narrowed, to_numpy, widened
 from ..kernels import Kernel
 from .base import Reweighter
 from .checks import check_number
 from .domains import Domains, positive
-from .mathematics import box_qp
+from .mathematics import box_matrix, box_qp
 from .mean_matching import check_box, definite, in_place, solved
 
 __all__ = ["KMM"]
@@ -124,7 +124,7 @@ class _FormedMatrix:
     def block(self, index: Array | None, precise: bool) -> Callable[[Array], Array]:
         if index is not None and len(index) <= STORED_ROWS:
             stored = ops.kernel_matrix(self.rows[index_of(index, self.rows)], kernel=self.kernel)
-            return box_qp.StoredMatrix(stored).block(None, precise)
+            return box_matrix.StoredMatrix(stored).block(None, precise)
         part = self.rows if index is None else self.rows[index_of(index, self.rows)]
         return lambda vector: _FormedMatrix(part, self.kernel).times(vector, precise)
 
@@ -141,19 +141,30 @@ class _TwoPrecisions(_FormedMatrix):
 
     def __init__(self, rows: Any, kernel: Kernel, narrow: Any) -> None:
         super().__init__(rows, kernel)
-        self.narrow = box_qp.StoredMatrix(narrow)
-        self._wide: box_qp.StoredMatrix | None = None
+        self.narrow = box_matrix.StoredMatrix(narrow)
+        self._wide: box_matrix.StoredMatrix | None = None
+        self._lines = _Lines(rows, kernel) if namespace(rows) is np else None
 
     def times(self, vector: Array, precise: bool) -> Array:
         if not precise:
             return self.narrow.times(vector, False)
-        return super().times(vector, True) if self._wide is None else self._wide.times(vector, True)
+        if self._wide is not None:
+            return self._wide.times(vector, True)
+        chosen = np.flatnonzero(vector)
+        if self._lines is None or 2 * len(chosen) > len(vector):
+            return super().times(vector, True)
+        return self._lines.times(vector, chosen)
+
+    def part(self, index: Array) -> Array:
+        if self._lines is None or 2 * len(index) > len(self.rows):
+            return super().part(index)
+        return self._lines.part(index)
 
     def block(self, index: Array | None, precise: bool) -> Callable[[Array], Array]:
         if not precise:
             return self.narrow.block(index, False)
         if self._wide is None:
-            self._wide = box_qp.StoredMatrix(ops.kernel_matrix(self.rows, kernel=self.kernel))
+            self._wide = box_matrix.StoredMatrix(ops.kernel_matrix(self.rows, kernel=self.kernel))
         return self._wide.block(index, True)
 
     def row(self, index: int, precise: bool) -> Array:
@@ -162,14 +173,45 @@ class _TwoPrecisions(_FormedMatrix):
         return super().row(index, True) if self._wide is None else self._wide.row(index, True)
 
 
-def _matrix(rows: Any, kernel: Kernel, tol: float) -> box_qp.PositiveMatrix:
+class _Lines:
+    """Rows of K in float64, on the host, each formed when it is first asked for."""
+
+    def __init__(self, rows: Array, kernel: Kernel) -> None:
+        self.rows, self.kernel = rows, kernel
+        self._stored = np.empty((len(rows), len(rows)))
+        self._place = np.full(len(rows), -1)
+        self._count = 0
+
+    def times(self, vector: Array, chosen: Array) -> Array:
+        self._form(chosen)
+        factors = np.zeros(self._count)
+        factors[self._place[chosen]] = vector[chosen]
+        return np.asarray(factors @ self._stored[: self._count])
+
+    def part(self, index: Array) -> Array:
+        self._form(index)
+        return self._stored.take(self._place[index], 0).take(index, 1)
+
+    def _form(self, index: Array) -> None:
+        lacking = index[self._place[index] < 0]
+        if not len(lacking):
+            return
+        end = self._count + len(lacking)
+        ops.kernel_matrix(
+            self.rows[lacking], self.rows, kernel=self.kernel, out=self._stored[self._count : end]
+        )
+        self._place[lacking] = np.arange(self._count, end)
+        self._count = end
+
+
+def _matrix(rows: Any, kernel: Kernel, tol: float) -> box_matrix.PositiveMatrix:
     if len(rows) > STORED_ROWS:
         return _FormedMatrix(rows, kernel)
     if dtype_of(rows) == np.float64 and not box_qp.needs_precision(len(rows), tol):
         narrow = _narrow_matrix(rows, kernel)
         if narrow is not None:
             return _TwoPrecisions(rows, kernel, narrow)
-    return box_qp.StoredMatrix(ops.kernel_matrix(rows, kernel=kernel))
+    return box_matrix.StoredMatrix(ops.kernel_matrix(rows, kernel=kernel))
 
 
 def _narrow_matrix(rows: Any, kernel: Kernel) -> Any | None:

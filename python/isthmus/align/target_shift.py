@@ -13,7 +13,7 @@ from .base import Reweighter
 from .checks import check_number
 from .domains import Domains, positive
 from .labelled import are_continuous, need_labels, read_labels
-from .mathematics import box_qp
+from .mathematics import box_matrix, box_qp
 from .mean_matching import check_box, definite, in_place, solved
 
 __all__ = ["TargetShiftWeights"]
@@ -111,7 +111,7 @@ class TargetShiftWeights(Reweighter):
         means, linear, mass, place = of(labels, source, w_source, target, w_target)
         solution = solved(
             type(self).__name__,
-            box_qp.StoredMatrix(means),
+            box_matrix.StoredMatrix(means),
             linear,
             limits,
             mass,

@@ -1,4 +1,7 @@
-"""The minimiser of `box_qp` over a few entries, exactly: linear systems for the free ones, and exchanges.
+"""The minimiser of `box_qp`, exactly: linear systems for the entries inside the box, and exchanges.
+
+Every entry takes part in the exchanges, the systems hold the free ones only. So the method is quick where few
+entries are in use at the optimum, wherever it starts.
 
 Source of the exchanges: Portugal, Judice and Vicente, Mathematics of Computation 63 (1994); Kim and Park,
 SIAM Journal on Scientific Computing 33 (2011).
@@ -10,14 +13,19 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ...arrays import Array, square_block
+from ...arrays import Array
 from .box import TINY, Box, nearest
+from .box_matrix import PositiveMatrix
 
 __all__ = ["pivoted"]
 
-ROUNDS = 30  # most systems for one set of entries
+ROUNDS = 30  # most systems
 PATIENCE = 5  # rounds that do not lower the weight of misplaced entries, as in a cycle
 RIDGE = 1e-6  # of the proximal term, over the curvature
+GROWTH = 0.5  # most weight that becomes free in a round, over that in use
+LEAST_GROWTH = 0.01  # the same where little is in use, over all weight
+DIRECT = 1000  # most entries for a system, and most to be expected after
+TRIALS = 4  # rounds
 
 
 class _Face(NamedTuple):
@@ -41,48 +49,57 @@ class _Misplaced(NamedTuple):
 
 
 def pivoted(
-    block: Array, linear: Array, box: Box, start: Array, curvature: float, rounds: int
-) -> tuple[Array, float, int]:
-    """The b that minimises f(b) + s sum w (b - start)^2 / 2 in the box, s slight.
+    matrix: PositiveMatrix,
+    linear: Array,
+    box: Box,
+    start: Array,
+    chosen: Array,
+    curvature: float,
+    rounds: int,
+) -> tuple[Array, Array, int]:
+    """The b that minimises f(b) + s sum w (b - start)^2 / 2 in the box, s slight; K(w b); the systems solved.
 
-    Also the multiplier of the sum, 0 where it is within its band, and the number of systems solved.
+    The free entries are the `chosen` (n,) of `start` at first. In each round they solve their equations; those
+    that leave the box go to the bound they crossed, and those at a bound whose slope points inwards become
+    free, the steepest first. Where too many become free, the exchanges cycle, the rounds do not suffice or a
+    system is singular, b is feasible, not optimal.
 
-    `block` is K (n, n) in float64. In each round the free entries solve their equations; those outside
-    the box go to the bound they crossed, and if none is outside, those whose slope points inwards become
-    free. Where the exchanges cycle, the rounds do not suffice or a system is singular, the result is
-    feasible, not optimal.
-
-    Cost: O(n^3 / 3) for each system, fewer as entries leave.
+    Cost: O(m^3 / 3) for each system of m free entries, beside m columns of K.
     """
     scale = np.sqrt(box.weight)
-    ridge = max(RIDGE * curvature, 1e-13 * float(box.weight @ block.diagonal()), TINY)
+    ridge = max(RIDGE * curvature, TINY)
     total = float(box.weight @ start)
     held = next((end for end in (box.low, box.high) if abs(total - end) <= 1e-9 * end), None)
-    face = _Face((start > 0) & (start < box.upper), start >= box.upper, held)
-    point, shift, taken = start, 0.0, 0
+    face = _Face(chosen & (start < box.upper), start >= box.upper, held)
+    point, image, taken = start, None, 0
     least, idle = np.inf, 0
     while taken < min(rounds, ROUNDS):
         taken += 1
         try:
-            point, shift = _on_face(block, linear, box, start, scale, ridge, face)
+            point, shift = _on_face(matrix, linear, box, start, scale, ridge, face)
         except np.linalg.LinAlgError:
             break
-        slope = block @ (box.weight * point) + ridge * (point - start) - linear + shift
+        image = matrix.times(box.weight * point, True)
+        slope = image + ridge * (point - start) - linear + shift
         total = float(box.weight @ np.clip(point, 0.0, box.upper))
         misplaced = _misplaced(face, point, slope, box)
-        following = _exchanged(face, misplaced, shift, total, box)
+        following = _exchanged(face, misplaced, slope, shift, total, box)
         if following is None:
             break
         mass = misplaced.mass(box.weight)
         least, idle = (mass, 0) if mass < least else (least, idle + 1)
-        if idle > PATIENCE:
+        expected = following.free | misplaced.raised if taken >= TRIALS else following.free
+        if idle > PATIENCE or np.count_nonzero(expected) > DIRECT:
             break
         face = following
-    return nearest(point, box, 0.0, None)[0], shift, taken
+    inside = nearest(point, box, 0.0, None)[0]
+    if image is None or (inside != point).any():
+        image = matrix.times(box.weight * inside, True)
+    return inside, image, taken
 
 
 def _on_face(
-    block: Array, linear: Array, box: Box, start: Array, scale: Array, ridge: float, face: _Face
+    matrix: PositiveMatrix, linear: Array, box: Box, start: Array, scale: Array, ridge: float, face: _Face
 ) -> tuple[Array, float]:
     """The minimiser over the free entries, whatever its signs, and the multiplier of the sum."""
     point = np.where(face.full, box.upper, 0.0)
@@ -90,16 +107,15 @@ def _on_face(
     if not len(free):
         return point, 0.0
     root = scale[free]
-    system = square_block(block, free)
-    system *= root[:, None] * root
+    system = matrix.part(free) * (root[:, None] * root)
     system[np.diag_indices(len(free))] += ridge
     right = linear[free] + ridge * start[free]
     if face.full.any():
-        right = right - block[np.ix_(free, face.full)] @ (box.weight * box.upper)[face.full]
+        right -= matrix.times(box.weight * point, True)[free]
     solved = np.linalg.solve(system, np.column_stack([root * right, root]))
     shift = 0.0
     if face.held is not None:
-        rest = face.held - float((box.weight * point).sum())
+        rest = face.held - float(box.weight @ point)
         shift = (float(root @ solved[:, 0]) - rest) / max(float(root @ solved[:, 1]), TINY)
     point[free] = (solved[:, 0] - shift * solved[:, 1]) / root
     return point, shift
@@ -115,21 +131,35 @@ def _misplaced(face: _Face, point: Array, slope: Array, box: Box) -> _Misplaced:
     )
 
 
-def _exchanged(face: _Face, misplaced: _Misplaced, shift: float, total: float, box: Box) -> _Face | None:
+def _exchanged(
+    face: _Face, misplaced: _Misplaced, slope: Array, shift: float, total: float, box: Box
+) -> _Face | None:
     """The next face, None where this one holds the minimiser."""
-    if face.held is None and not box.low * (1 - 1e-12) <= total <= box.high * (1 + 1e-12):
-        return face._replace(held=box.low if total < box.low else box.high)
     below, above, raised, lowered = misplaced
-    if below.any() or above.any():
-        if face.held is not None and below.any() and above.any():
-            # Clipped entries miss the sum: the others move one way to restore it, and one side stays crossed.
-            none = np.zeros_like(below)
-            below, above = (below, none) if total >= face.held else (none, above)
-        return _Face(face.free & ~below & ~above, face.full | above, face.held)
-    if face.held is not None and not face.free.any():
-        return None
-    if face.held is not None and box.low < box.high and (shift < 0) == (face.held == box.high) and shift != 0:
-        return face._replace(held=None)
-    if not raised.any() and not lowered.any():
-        return None
-    return _Face(face.free | raised | lowered, face.full & ~lowered, face.held)
+    if not below.any() and not above.any():
+        # Only now the sum tells which end of its band holds it, if any.
+        if face.held is None and not box.low * (1 - 1e-12) <= total <= box.high * (1 + 1e-12):
+            return face._replace(held=box.low if total < box.low else box.high)
+        if face.held is not None and box.low < box.high and (shift < 0) == (face.held == box.high) and shift:
+            return face._replace(held=None)
+        if not raised.any() and not lowered.any():
+            return None
+    elif face.held is not None and below.any() and above.any():
+        # Clipped entries miss the sum: the others move one way to restore it, and one side stays crossed.
+        none = np.zeros_like(below)
+        below, above = (below, none) if total >= face.held else (none, above)
+    free = face.free & ~below & ~above
+    used = float(box.weight[free | face.full | above].sum())
+    most = max(GROWTH * used, LEAST_GROWTH * float(box.weight.sum()))
+    raised = _steepest(raised, slope, box.weight, most)
+    return _Face(free | raised | lowered, (face.full & ~lowered) | above, face.held)
+
+
+def _steepest(raised: Array, slope: Array, weight: Array, most: float) -> Array:
+    """Those of the lowest slopes, of about `most` weight in all; equal slopes stay together."""
+    index = np.flatnonzero(raised)
+    order = index[np.argsort(slope[index])]
+    reach = int(np.searchsorted(np.cumsum(weight[order]), most))
+    if reach >= len(order):
+        return raised
+    return raised & (slope <= (1 - 1e-9) * slope[order[reach]])

@@ -19,104 +19,28 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol
+from typing import NamedTuple
 
 import numpy as np
 
-from ...arrays import (
-    Array,
-    beside,
-    dtype_of,
-    index_of,
-    like,
-    namespace,
-    narrowed,
-    square_block,
-    to_numpy,
-    widened,
-)
+from ...arrays import Array
 from .box import TINY, Box, Metric, nearest
 from .box_dual import certified
+from .box_matrix import PositiveMatrix
 from .box_pivot import pivoted
 
-__all__ = ["BoxSolution", "PositiveMatrix", "StoredMatrix", "minimise_in_box", "needs_precision"]
+__all__ = ["BoxSolution", "minimise_in_box", "needs_precision"]
 
 FIRST_CHECK = 10  # steps before the first look at the duality gap
 LATER_CHECK = 20  # least steps between later looks, which are a fifth of the way apart
+LATER_ATTEMPT = 4  # times the steps so far are taken until the exchanges are tried again
 WHOLE = 0.7  # above this share of entries a smaller matrix is not worth gathering
 SLACK = 1.2  # l over the estimated curvature; the estimate comes from below
 COARSE = 1e-5  # the gap down to which products in float32 lead
-DIRECT = 600  # most entries for systems of equations
-OVERHEAD = 300_000  # what a step costs beside its product, in entries of K
 FEW = 512  # up to here products in float64 cost no more
 FLAT = 1e-7  # least curvature taken, relative to that along w and to what moves an entry across the box
-
-
-class PositiveMatrix(Protocol):
-    """K (n, n), positive semidefinite, as the solver sees it."""
-
-    def times(self, vector: Array, precise: bool) -> Array:
-        """K v (n,), in float32 accuracy unless `precise`; sparse vectors may be cheaper."""
-
-    def block(self, index: Array | None, precise: bool) -> Callable[[Array], Array]:
-        """v -> K[index][:, index] v, for many products: in float32 accuracy unless `precise`."""
-
-    def part(self, index: Array) -> Array:
-        """K[index][:, index] in float64, on the host."""
-
-    def row(self, index: int, precise: bool) -> Array:
-        """One row of K (n,), in float32 accuracy unless `precise`."""
-
-
-class StoredMatrix:
-    """A symmetric matrix in memory, float32 or float64; on a device its products are formed there."""
-
-    def __init__(self, matrix: Any) -> None:
-        self.matrix = matrix
-        self._narrow: Any = None
-        # A power of 2 near the largest entry, which float32 need not hold.
-        self._unit = 1.0
-        if dtype_of(matrix) == np.float64 and len(matrix):
-            self._unit = 2.0 ** float(np.frexp(float(abs(matrix.diagonal()).max()))[1])
-
-    def times(self, vector: Array, precise: bool) -> Array:
-        """K v; `precise` from float32: added up in float64 over the entries of v that are not 0."""
-        if not precise:
-            return self.block(None, False)(vector)
-        if dtype_of(self.matrix) == np.float64:
-            return to_numpy(self.matrix @ beside(vector, self.matrix))
-        out = np.zeros(len(self.matrix))
-        rows = np.flatnonzero(vector)
-        for start in range(0, len(rows), 256):
-            chosen = rows[start : start + 256]
-            part = widened(self.matrix[index_of(chosen, self.matrix)])
-            out += to_numpy(beside(vector[chosen], part) @ part)
-        return out
-
-    def block(self, index: Array | None, precise: bool) -> Callable[[Array], Array]:
-        """The block is copied once, in the type the products take."""
-        if precise:
-            wide = widened(self.matrix if index is None else square_block(self.matrix, index))
-            return lambda vector: to_numpy(wide @ beside(vector, wide))
-        if self._narrow is None:
-            self._narrow = self.matrix if dtype_of(self.matrix) == np.float32 else self._divided()
-        part, unit = self._narrow if index is None else square_block(self._narrow, index), self._unit
-        return lambda vector: to_numpy(part @ like(vector, part)).astype(np.float64) * unit
-
-    def _divided(self) -> Any:
-        """K over its unit, in float32."""
-        if namespace(self.matrix) is not np:
-            return narrowed(self.matrix / self._unit)
-        out = np.empty(self.matrix.shape, np.float32)
-        return np.divide(self.matrix, self._unit, out=out, casting="same_kind")
-
-    def part(self, index: Array) -> Array:
-        """Widened, whatever the type of K."""
-        return to_numpy(widened(square_block(self.matrix, index)))
-
-    def row(self, index: int, precise: bool) -> Array:
-        """One row of K, as it is stored."""
-        return to_numpy(self.matrix[index])
+SHARE = 0.25  # of the mass, whose largest entries are free when the exchanges begin
+PROGRESS = 0.1  # of `tol`, by which f falls where the exchanges go on
 
 
 class BoxSolution(NamedTuple):
@@ -161,24 +85,25 @@ def minimise_in_box(
     n = len(linear)
     box = Box(np.ones(n) if weight is None else weight, np.asarray(upper, dtype=np.float64), low, high)
     descent = _Descent(matrix, linear, box, precise=needs_precision(n, tol))
-    taken, attempt = 0, FIRST_CHECK
+    taken, attempt, lowered = 0, FIRST_CHECK, False
     while True:
+        if not lowered:
+            steps = min(max(LATER_CHECK if taken else FIRST_CHECK, taken // 5), max_iter - taken)
+            descent.run(steps)
+            taken += steps
+        lowered = False
+        if attempt <= taken < max_iter:
+            spent, lowered = descent.settle(tol, max_iter - taken)
+            taken += spent
+            attempt = taken if lowered else LATER_ATTEMPT * taken
         value, gap = descent.certified()
-        done = gap <= tol * abs(value)
-        if done or taken >= max_iter:
-            image = matrix.times(box.weight * descent.point, True)
-            value, gap = certified(image, linear, descent.point, box, lambda i: matrix.row(i, True))
-            if gap <= tol * abs(value) or taken >= max_iter:
-                return BoxSolution(descent.point, value, gap, taken)
-            descent.sharpen(image)
-        if taken >= attempt and _affordable(descent.point, taken):
-            spent = descent.settle(value, tol, max_iter - taken)
-            if spent:
-                taken, attempt = taken + spent, 2 * (taken + spent)
-                continue
-        steps = min(max(LATER_CHECK if taken else FIRST_CHECK, taken // 5), max_iter - taken)
-        descent.run(steps)
-        taken += steps
+        if not descent.exact and (gap <= tol * abs(value) or taken >= max_iter):
+            descent.refine()
+            value, gap = descent.certified()
+            if gap > tol * abs(value) and taken < max_iter:
+                descent.sharpen()
+        if gap <= tol * abs(value) or taken >= max_iter:
+            return BoxSolution(descent.point, value, gap, taken)
 
 
 def needs_precision(n: int, tol: float) -> bool:
@@ -186,16 +111,13 @@ def needs_precision(n: int, tol: float) -> bool:
     return tol < COARSE or n <= FEW
 
 
-def _affordable(point: Array, taken: int) -> bool:
-    """Whether some systems in the entries in use cost no more time than the steps so far."""
-    return int(np.count_nonzero(point)) ** 3 <= 2 * taken * (len(point) ** 2 + OVERHEAD)
-
-
 class _Descent:
     """The iterate, its predecessor (for the momentum), and the entries that take part in the products."""
 
     def __init__(self, matrix: PositiveMatrix, linear: Array, box: Box, precise: bool) -> None:
         self.matrix, self.linear, self.box, self.precise = matrix, linear, box, precise
+        self.exact = precise  # whether `image` is in float64 accuracy
+        self.settled = False  # whether `point` comes from the exchanges
         self.index: Array | None = None
         self.product = matrix.block(None, precise)
         whole = self.product(box.weight)
@@ -209,14 +131,18 @@ class _Descent:
         self.momentum = 1.0
         self.shift = 0.0
 
-    def sharpen(self, image: Array) -> None:
+    def refine(self) -> None:
+        """The image in float64 accuracy."""
+        self.image, self.exact = self.matrix.times(self.box.weight * self.point, True), True
+
+    def sharpen(self) -> None:
         """From here on products in float64 accuracy: float32 has given what it can."""
-        self.precise, self.image = True, image
-        self.product = self.matrix.block(self.index, True)
+        self.precise, self.product = True, self.matrix.block(self.index, True)
 
     def run(self, steps: int) -> None:
         """So many steps on the entries that may move; then `image` is that of all of them again."""
         self._gather()
+        self.exact, self.settled = self.precise, False
         index, weight = self.index, self.box.weight
         if index is None:
             here = _Path(self.point, self.before, self.image, self.product(weight * self.before))
@@ -230,40 +156,27 @@ class _Descent:
         self.point[index], self.before[index] = here.point, here.before
         self.image = self.matrix.times(weight * self.point, self.precise)
 
-    def settle(self, value: float, tol: float, rounds: int) -> int:
-        """Exact solutions over the entries in use, with those that they lack added; the systems solved.
+    def settle(self, tol: float, rounds: int) -> tuple[int, bool]:
+        """Take the exact solution if it lowers f: the systems solved, and whether f fell by a part of `tol` |f|."""
+        chosen = self.point > 0 if self.settled else _heaviest(self.point, self.box.weight)
+        point, image, spent = pivoted(
+            self.matrix, self.linear, self.box, self.point, chosen, self.metric.plain, rounds
+        )
+        before, value = self._value(self.point, self.image), self._value(point, image)
+        if value >= before:
+            return spent, False
+        self.point = self.before = point
+        self.image, self.momentum, self.exact, self.settled = image, 1.0, True, True
+        return spent, before - value > PROGRESS * tol * abs(value)
 
-        Nothing is done, and 0 returned, where too many are in use. A point that is no better is not taken.
-        """
-        start, spent, weight = self.point, 0, self.box.weight
-        chosen = start > 0
-        noise = 1e-13 if self.precise else 1e-6
-        while spent < rounds and 0 < np.count_nonzero(chosen) <= DIRECT:
-            index = np.flatnonzero(chosen)
-            part = self.matrix.part(index)
-            point = np.zeros(len(start))
-            few, curvature = self.box.part(index), self.metric.plain
-            point[index], shift, taken = pivoted(
-                part, self.linear[index], few, start[index], curvature, rounds - spent
-            )
-            spent += taken
-            image = self.matrix.times(weight * point, self.precise)
-            found, gap = self.certified(point, image)
-            if found >= value:
-                break
-            self.point = self.before = start = point
-            self.image, value, self.momentum = image, found, 1.0
-            if gap <= tol * abs(found):
-                break
-            slope = image - self.linear + shift
-            chosen = (point > 0) | (slope < -noise * np.abs(self.linear).max())
-        return spent
+    def _value(self, point: Array, image: Array) -> float:
+        mass = self.box.weight * point
+        return float(mass @ image) / 2 - float(self.linear @ mass)
 
-    def certified(self, point: Array | None = None, image: Array | None = None) -> tuple[float, float]:
-        """f(b) and how far it may be from the minimum, of the iterate or of another point."""
-        point, image = (self.point, self.image) if point is None or image is None else (point, image)
+    def certified(self) -> tuple[float, float]:
+        """f(b) of the iterate and how far it may be from the minimum."""
         row = self.matrix.row
-        return certified(image, self.linear, point, self.box, lambda i: row(i, self.precise))
+        return certified(self.image, self.linear, self.point, self.box, lambda i: row(i, self.exact))
 
     def _gather(self) -> None:
         """Choose the entries: those above 0, and those a step would lift above it."""
@@ -318,6 +231,14 @@ class _Path:
     def step(self, point: Array, image: Array) -> None:
         self.before, self.before_image = self.point, self.image
         self.point, self.image = point, image
+
+
+def _heaviest(point: Array, weight: Array) -> Array:
+    """The largest entries (n,) that hold a `SHARE` of the mass; equal ones stay together."""
+    order = np.argsort(-point)
+    held = np.cumsum((weight * point)[order])
+    level = point[order[int(np.searchsorted(held, SHARE * held[-1]))]]
+    return (point > 0) & (point >= (1 - 1e-9) * level)
 
 
 def _metric(
