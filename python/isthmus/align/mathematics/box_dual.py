@@ -20,9 +20,9 @@ REPAIRS = 20  # most entries raised for a dual point
 
 
 def certified(
-    image: Array, linear: Array, point: Array, box: Box, row: Callable[[int], Array]
+    image: Array, linear: Array, point: Array, box: Box, row: Callable[[int], Array], tol: float
 ) -> tuple[float, float]:
-    """f(b) and its distance to the best dual bound that is quickly found.
+    """f(b) and its distance to a dual bound: one within `tol` |f|, or the best that is quickly found.
 
     `image` is K(w b), `row` gives a row of K. Cost: some sorts, and `REPAIRS` rows of K at most.
     """
@@ -30,7 +30,7 @@ def certified(
     curvature = float(mass @ image)
     value = curvature / 2 - float(linear @ mass)
     best = _dual_bound(image, curvature, linear, box)
-    if float(mass.sum()) < box.high * (1 - 1e-9):
+    if value - best > tol * abs(value) and float(mass.sum()) < box.high * (1 - 1e-9):
         # Feasible x may take much where K z < q and b < u: raise z there, the worst entry first.
         before, full = image, point >= box.upper
         for _ in range(REPAIRS):

@@ -87,19 +87,18 @@ def minimise_in_box(
     descent = _Descent(matrix, linear, box, precise=needs_precision(n, tol))
     taken, attempt, lowered = 0, FIRST_CHECK, False
     while True:
-        if not lowered:
+        if lowered or attempt <= taken:
+            spent, lowered = descent.settle(tol, max_iter - taken)
+            taken += spent
+            attempt = LATER_ATTEMPT * taken
+        else:
             steps = min(max(LATER_CHECK if taken else FIRST_CHECK, taken // 5), max_iter - taken)
             descent.run(steps)
             taken += steps
-        lowered = False
-        if attempt <= taken < max_iter:
-            spent, lowered = descent.settle(tol, max_iter - taken)
-            taken += spent
-            attempt = taken if lowered else LATER_ATTEMPT * taken
-        value, gap = descent.certified()
+        value, gap = descent.certified(tol)
         if not descent.exact and (gap <= tol * abs(value) or taken >= max_iter):
             descent.refine()
-            value, gap = descent.certified()
+            value, gap = descent.certified(tol)
             if gap > tol * abs(value) and taken < max_iter:
                 descent.sharpen()
         if gap <= tol * abs(value) or taken >= max_iter:
@@ -145,7 +144,9 @@ class _Descent:
         self.exact, self.settled = self.precise, False
         index, weight = self.index, self.box.weight
         if index is None:
-            here = _Path(self.point, self.before, self.image, self.product(weight * self.before))
+            still = self.before is self.point
+            behind = self.image if still else self.product(weight * self.before)
+            here = _Path(self.point, self.before, self.image, behind)
             self._steps(here, self.linear, self.box, steps)
             self.point, self.before, self.image = here.point, here.before, here.image
             return
@@ -173,10 +174,10 @@ class _Descent:
         mass = self.box.weight * point
         return float(mass @ image) / 2 - float(self.linear @ mass)
 
-    def certified(self) -> tuple[float, float]:
+    def certified(self, tol: float) -> tuple[float, float]:
         """f(b) of the iterate and how far it may be from the minimum."""
         row = self.matrix.row
-        return certified(self.image, self.linear, self.point, self.box, lambda i: row(i, self.exact))
+        return certified(self.image, self.linear, self.point, self.box, lambda i: row(i, self.exact), tol)
 
     def _gather(self) -> None:
         """Choose the entries: those above 0, and those a step would lift above it."""
@@ -264,7 +265,7 @@ def _metric(
     if length(other) > 0:
         sign = 1.0 if float((weight * h) @ other) >= 0 else -1.0
         vector = h / max(length(h), TINY) + sign * other / length(other)
-    for _ in range(8):
+    for _ in range(4):
         size = length(vector)
         if not size > 0:
             break
