@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from isthmus.align.mathematics import box_pivot
 from isthmus.align.mathematics.box import Box, nearest
 from isthmus.align.mathematics.box_pivot import pivoted
 from isthmus.align.mathematics.box_matrix import StoredMatrix
@@ -47,12 +48,26 @@ def test_the_conditions_of_optimality_hold(band, bound, seed):
 def test_fewer_rounds_leave_a_feasible_point():
     K, q, weight = squares(40, 0)
     box = Box(weight, np.full(40, 0.4), 5.0, 5.0)
-    point, _, rounds = pivoted(
-        StoredMatrix(K), q, box, np.full(40, 0.2), np.full(40, True), 1e-6, 1
-    )
+    point, _, rounds = pivoted(StoredMatrix(K), q, box, np.full(40, 0.2), np.full(40, True), 1e-6, 1)
     assert rounds == 1
     assert (point >= 0).all() and (point <= 0.4).all()
     assert weight @ point == pytest.approx(5.0, rel=1e-9)
+
+
+def test_too_many_free_entries_leave_a_feasible_point(monkeypatch):
+    K, q, weight = squares(40, 0)
+    box = Box(weight, np.full(40, 1000.0), 0.0, 1e9)
+    start, few = np.full(40, 0.2), np.arange(40) < 4
+
+    def rounds():
+        point, image, taken = pivoted(StoredMatrix(K), q, box, start, few, 1e-6, 100)
+        assert (point >= 0).all()
+        np.testing.assert_allclose(image, K @ (weight * point), rtol=1e-12, atol=1e-12)
+        return taken
+
+    assert rounds() > 4
+    monkeypatch.setattr(box_pivot, "DIRECT", 8)
+    assert rounds() <= 4
 
 
 def test_a_singular_system_leaves_a_feasible_point():

@@ -52,10 +52,11 @@ class KMM(Reweighter):
 
     Rows may be CuPy arrays or CUDA tensors: K and its products are formed there; `weights_` are on the host.
 
-    Cost: O(ns (ns + nt) d) for the kernel, then 10 to some hundred products with the block of K for the rows
-    of positive weight, and some ten systems of equations once these are 600 or fewer. K is stored up to 4000
-    source rows, in float32 for a `tol` of 1e-5 or more where that carries the rows; beyond, it is
-    formed anew for each product, but for a block of up to 4000 rows in use.
+    Cost: O(ns (ns + nt) d) for the kernel, 20 products with K, and some ten systems of equations in the rows
+    of positive weight. Where these are very many, some hundred products with the block of K for them instead.
+    K is stored up to 4000 source rows, in float32 for a `tol` of 1e-5 or more where that carries the rows, with
+    the rows in use in float64; beyond, it is formed anew for each product, but for a block of up to 4000 rows
+    in use.
     Source: Huang, Smola, Gretton, Borgwardt, Schoelkopf, NIPS 2006.
     """
 
@@ -174,7 +175,7 @@ class _TwoPrecisions(_FormedMatrix):
 
 
 class _Lines:
-    """Rows of K in float64, on the host, each formed when it is first asked for."""
+    """Rows of K in float64, in numpy, each formed when it is first asked for."""
 
     def __init__(self, rows: Array, kernel: Kernel) -> None:
         self.rows, self.kernel = rows, kernel
@@ -183,12 +184,14 @@ class _Lines:
         self._count = 0
 
     def times(self, vector: Array, chosen: Array) -> Array:
+        """K v, v being 0 but for the `chosen` numbers."""
         self._form(chosen)
         factors = np.zeros(self._count)
         factors[self._place[chosen]] = vector[chosen]
         return np.asarray(factors @ self._stored[: self._count])
 
     def part(self, index: Array) -> Array:
+        """K[index][:, index]."""
         self._form(index)
         return self._stored.take(self._place[index], 0).take(index, 1)
 

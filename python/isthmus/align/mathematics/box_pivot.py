@@ -24,8 +24,8 @@ PATIENCE = 5  # rounds that do not lower the weight of misplaced entries, as in 
 RIDGE = 1e-6  # of the proximal term, over the curvature
 GROWTH = 0.5  # most weight that becomes free in a round, over that in use
 LEAST_GROWTH = 0.01  # the same where little is in use, over all weight
-DIRECT = 1000  # most entries for a system, and most to be expected after
-TRIALS = 4  # rounds
+DIRECT = 1000  # most entries of a system; after `TRIALS` rounds also with all that are still to become free
+TRIALS = 4
 
 
 class _Face(NamedTuple):

@@ -7,8 +7,8 @@ Row weights w count repetitions: an entry of weight k is k equal entries of weig
 Method: accelerated proximal gradient with restarts in the metric H = l diag(w) + r w w'. Kernel matrices are
 close to a multiple of 11', so the one direction w takes most of their condition number, and the prox
 under H stays a search for one number, the shift that also serves the sum. Entries at a bound that the
-gradient holds there leave the products. Once few entries are in use, `box_pivot` solves for them exactly; its
-point is taken where it lowers f. Every operation treats equal entries alike, so the order of the rows
+gradient holds there leave the products. After the first steps `box_pivot` looks for the exact solution, quickly
+where few entries are in use; its point is taken where it lowers f. Every operation treats equal entries alike, so the order of the rows
 does not matter.
 
 Source of the steps: Beck and Teboulle, SIAM Journal on Imaging Sciences 2 (2009); of the restarts: O'Donoghue
@@ -33,7 +33,7 @@ __all__ = ["BoxSolution", "minimise_in_box", "needs_precision"]
 
 FIRST_CHECK = 10  # steps before the first look at the duality gap
 LATER_CHECK = 20  # least steps between later looks, which are a fifth of the way apart
-LATER_ATTEMPT = 4  # times the steps so far are taken until the exchanges are tried again
+LATER_ATTEMPT = 8  # times the steps so far are taken until the exchanges are tried again
 WHOLE = 0.7  # above this share of entries a smaller matrix is not worth gathering
 SLACK = 1.2  # l over the estimated curvature; the estimate comes from below
 COARSE = 1e-5  # the gap down to which products in float32 lead
