@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from isthmus.align.mathematics import box_pivot
 from isthmus.align.mathematics.box import Box, nearest
-from isthmus.align.mathematics.box_pivot import pivoted
 from isthmus.align.mathematics.box_matrix import StoredMatrix
+from isthmus.align.mathematics.box_pivot import pivoted
 from isthmus.align.mathematics.box_qp import minimise_in_box
 
 BANDS = {"free": (0.0, 1e9), "low end": (30.0, 31.0), "high end": (0.1, 2.0), "one sum": (5.0, 5.0)}

@@ -13,7 +13,7 @@ from .base import Reweighter
 from .checks import check_number
 from .domains import Domains, positive
 from .labelled import are_continuous, need_labels, read_labels
-from .mathematics import box_matrix, box_qp
+from .mathematics import box_matrix
 from .mean_matching import check_box, definite, in_place, solved
 
 __all__ = ["TargetShiftWeights"]

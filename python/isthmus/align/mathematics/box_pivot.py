@@ -59,8 +59,8 @@ def pivoted(
 ) -> tuple[Array, Array, int]:
     """The b that minimises f(b) + s sum w (b - start)^2 / 2 in the box, s slight; K(w b); the systems solved.
 
-    The free entries are the `chosen` (n,) of `start` at first. In each round they solve their equations; those
-    that leave the box go to the bound they crossed, and those at a bound whose slope points inwards become
+    The free entries are the `chosen` (n,) of `start` at first. In each round they solve their equations;
+    those that leave the box go to the bound they crossed, and those at a bound whose slope points inwards become
     free, the steepest first. Where too many become free, the exchanges cycle, the rounds do not suffice or a
     system is singular, b is feasible, not optimal.
 
@@ -162,4 +162,4 @@ def _steepest(raised: Array, slope: Array, weight: Array, most: float) -> Array:
     reach = int(np.searchsorted(np.cumsum(weight[order]), most))
     if reach >= len(order):
         return raised
-    return raised & (slope <= (1 - 1e-9) * slope[order[reach]])
+    return np.asarray(raised & (slope <= (1 - 1e-9) * slope[order[reach]]))

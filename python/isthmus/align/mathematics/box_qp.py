@@ -7,9 +7,9 @@ Row weights w count repetitions: an entry of weight k is k equal entries of weig
 Method: accelerated proximal gradient with restarts in the metric H = l diag(w) + r w w'. Kernel matrices are
 close to a multiple of 11', so the one direction w takes most of their condition number, and the prox
 under H stays a search for one number, the shift that also serves the sum. Entries at a bound that the
-gradient holds there leave the products. After the first steps `box_pivot` looks for the exact solution, quickly
-where few entries are in use; its point is taken where it lowers f. Every operation treats equal entries alike, so the order of the rows
-does not matter.
+gradient holds there leave the products. After the first steps `box_pivot` looks for the exact solution,
+which is quick where few entries are in use; its point is taken where it lowers f. Every operation treats equal
+entries alike, so the order of the rows does not matter.
 
 Source of the steps: Beck and Teboulle, SIAM Journal on Imaging Sciences 2 (2009); of the restarts: O'Donoghue
 and Candes, Foundations of Computational Mathematics 15 (2015).
@@ -158,7 +158,10 @@ class _Descent:
         self.image = self.matrix.times(weight * self.point, self.precise)
 
     def settle(self, tol: float, rounds: int) -> tuple[int, bool]:
-        """Take the exact solution if it lowers f: the systems solved, and whether f fell by a part of `tol` |f|."""
+        """Take the exact solution if it lowers f.
+
+        The systems solved, and whether f fell by `PROGRESS` of `tol` |f|, so that another may pay.
+        """
         chosen = self.point > 0 if self.settled else _heaviest(self.point, self.box.weight)
         point, image, spent = pivoted(
             self.matrix, self.linear, self.box, self.point, chosen, self.metric.plain, rounds
@@ -239,7 +242,7 @@ def _heaviest(point: Array, weight: Array) -> Array:
     order = np.argsort(-point)
     held = np.cumsum((weight * point)[order])
     level = point[order[int(np.searchsorted(held, SHARE * held[-1]))]]
-    return (point > 0) & (point >= (1 - 1e-9) * level)
+    return np.asarray((point > 0) & (point >= (1 - 1e-9) * level))
 
 
 def _metric(
