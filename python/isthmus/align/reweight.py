@@ -52,11 +52,11 @@ class KMM(Reweighter):
 
     Rows may be CuPy arrays or CUDA tensors: K and its products are formed there; `weights_` are on the host.
 
-    Cost: O(ns (ns + nt) d) for the kernel, 20 products with K, and some ten systems of equations in the rows
-    of positive weight. Where these are very many, some hundred products with the block of K for them instead.
-    K is stored up to 4000 source rows, in float32 for a `tol` of 1e-5 or more where that carries the rows,
-    with the rows in use in float64; beyond, it is formed anew for each product, but for a block of up to 4000 rows
-    in use.
+    Cost: O(ns (ns + nt) d) for the kernel, 20 products with K, and some ten systems of equations in the
+    rows of positive weight. Where these are very many, some hundred products with the block of K for them
+    instead. K is stored up to 4000 source rows, in float32 for a `tol` of 1e-5 or more where that carries
+    the rows, with the rows in use in float64; beyond, it is formed anew for each product, but for a block
+    of up to 4000 rows in use.
     Source: Huang, Smola, Gretton, Borgwardt, Schoelkopf, NIPS 2006.
     """
 

@@ -26,6 +26,8 @@ GROWTH = 0.5  # most weight that becomes free in a round, over that in use
 LEAST_GROWTH = 0.01  # the same where little is in use, over all weight
 DIRECT = 1000  # most entries of a system; after `TRIALS` rounds also with all that are still to become free
 TRIALS = 4
+WORK = 200  # most steps of `box_qp` that systems may cost: m^3 in all, over n^2 and
+OVERHEAD = 300_000  # what a step costs beside its product, in entries of K
 
 
 class _Face(NamedTuple):
@@ -60,9 +62,9 @@ def pivoted(
     """The b that minimises f(b) + s sum w (b - start)^2 / 2 in the box, s slight; K(w b); the systems solved.
 
     The free entries are the `chosen` (n,) of `start` at first. In each round they solve their equations;
-    those that leave the box go to the bound they crossed, and those at a bound whose slope points inwards become
-    free, the steepest first. Where too many become free, the exchanges cycle, the rounds do not suffice or a
-    system is singular, b is feasible, not optimal.
+    those that leave the box go to the bound they crossed, and those at a bound whose slope points inwards
+    become free, the steepest first. Where too many become free, the exchanges cycle, the rounds do not
+    suffice or a system is singular, b is feasible, not optimal.
 
     Cost: O(m^3 / 3) for each system of m free entries, beside m columns of K.
     """
@@ -73,6 +75,7 @@ def pivoted(
     face = _Face(chosen & (start < box.upper), start >= box.upper, held)
     point, image, taken = start, None, 0
     least, idle = np.inf, 0
+    work = WORK * (len(start) ** 2 + OVERHEAD)
     while taken < min(rounds, ROUNDS):
         taken += 1
         try:
@@ -89,7 +92,9 @@ def pivoted(
         mass = misplaced.mass(box.weight)
         least, idle = (mass, 0) if mass < least else (least, idle + 1)
         expected = following.free | misplaced.raised if taken >= TRIALS else following.free
-        if idle > PATIENCE or np.count_nonzero(expected) > DIRECT:
+        count = int(np.count_nonzero(expected))
+        work -= int(np.count_nonzero(face.free)) ** 3
+        if idle > PATIENCE or count > DIRECT or count**3 > work:
             break
         face = following
     inside = nearest(point, box, 0.0, None)[0]

@@ -5,11 +5,11 @@
 Row weights w count repetitions: an entry of weight k is k equal entries of weight 1.
 
 Method: accelerated proximal gradient with restarts in the metric H = l diag(w) + r w w'. Kernel matrices are
-close to a multiple of 11', so the one direction w takes most of their condition number, and the prox
-under H stays a search for one number, the shift that also serves the sum. Entries at a bound that the
-gradient holds there leave the products. After the first steps `box_pivot` looks for the exact solution,
-which is quick where few entries are in use; its point is taken where it lowers f. Every operation treats equal
-entries alike, so the order of the rows does not matter.
+close to a multiple of 11', so the one direction w takes most of their condition number, and the prox under H
+stays a search for one number, the shift that also serves the sum. Entries at a bound that the gradient holds
+there leave the products. After the first steps `box_pivot` looks for the exact solution, which is quick
+where few entries are in use; its point is taken where it lowers f. Every operation treats equal entries
+alike, so the order of the rows does not matter.
 
 Source of the steps: Beck and Teboulle, SIAM Journal on Imaging Sciences 2 (2009); of the restarts: O'Donoghue
 and Candes, Foundations of Computational Mathematics 15 (2015).
