@@ -26,7 +26,7 @@ GROWTH = 0.5  # most weight that becomes free in a round, over that in use
 LEAST_GROWTH = 0.01  # the same where little is in use, over all weight
 DIRECT = 1000  # most entries of a system; after `TRIALS` rounds also with all that are still to become free
 TRIALS = 4
-WORK = 200  # most steps of `box_qp` that systems may cost: m^3 in all, over n^2 and
+WORK = 300  # most steps of `box_qp` that systems may cost: m^3 in all, over n^2 and
 OVERHEAD = 300_000  # what a step costs beside its product, in entries of K
 
 
