@@ -1,6 +1,5 @@
 """One thread for BLAS where matrices are small, and what was there before afterwards."""
 
-from contextlib import ExitStack
 from threading import Barrier, Thread
 
 import isthmus as im
@@ -43,24 +42,36 @@ def test_an_error_inside_gives_the_threads_back(three_threads):
     assert blas_threads() == {3}
 
 
-def test_the_last_of_several_python_threads_gives_the_threads_back(three_threads):
-    entered, left, found = Barrier(2), Barrier(2), []
+def test_another_python_thread_leaves_the_number_alone(three_threads):
+    inside = []
 
-    def first():
+    def other():
         with blas_alone(2):
-            entered.wait(10)
-        left.wait(10)
+            inside.append(blas_threads())
 
-    thread = Thread(target=first)
-    with ExitStack() as second:
+    with blas_alone(2):
+        thread = Thread(target=other)
         thread.start()
-        entered.wait(10)
-        second.enter_context(blas_alone(2))
-        left.wait(10)
-        found.append(blas_threads())
-    thread.join(10)
-    assert found == [{1}]
+        thread.join(10)
+        assert blas_threads() == {1}
+    assert inside == [{1}]
     assert blas_threads() == {3}
+    thread = Thread(target=other)
+    thread.start()
+    thread.join(10)
+    assert inside == [{1}, {3}]
+    assert blas_threads() == {3}
+
+
+def test_eigenpairs_of_another_python_thread_are_the_same(three_threads, rng):
+    half = rng.standard_normal((WORTH_A_THREAD, 4))
+    found = []
+    thread = Thread(target=lambda: found.extend(eigenpairs([half @ half.T] * 2)))
+    thread.start()
+    thread.join(10)
+    values, vectors = found[1]
+    np.testing.assert_allclose(vectors * values @ vectors.T, half @ half.T, atol=1e-10)
+    assert len(found) == 2 and blas_threads() == {3}
 
 
 @pytest.mark.parametrize("method", [im.CORAL, im.LinearOT])

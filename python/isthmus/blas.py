@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
-from functools import cached_property
-from threading import Lock
+from functools import cache
+from threading import current_thread, main_thread
 from typing import Any
 
 import numpy as np
@@ -20,13 +20,14 @@ SMALL = 512  # rows and columns of a matrix whose eigenvectors several threads f
 WORTH_A_THREAD = 128  # of one whose eigenvectors take a millisecond
 
 
-def blas_alone(size: int) -> AbstractContextManager[None]:
+def blas_alone(size: int) -> AbstractContextManager[Any]:
     """While it lasts BLAS has one thread, if its matrices have at most `SMALL` rows: `size`.
 
     Threads of OpenBLAS that have nothing left to do spin for tens of milliseconds: the operation that follows
-    lacks their processors.
+    lacks their processors. On the main thread alone: from another one OpenBLAS takes no number, neither this
+    nor the one to give back.
     """
-    return _ONE_THREAD if size <= SMALL else nullcontext()
+    return _libraries().limit(limits=1) if size <= SMALL and _is_main() else nullcontext()
 
 
 def eigenpairs(matrices: Sequence[Array]) -> list[tuple[Array, Array]]:
@@ -35,9 +36,10 @@ def eigenpairs(matrices: Sequence[Array]) -> list[tuple[Array, Array]]:
     Small ones are decomposed side by side, on as many threads as BLAS may use, each on one: the bits do not
     depend on the number.
     """
-    size, n_threads = len(matrices[0]), _ONE_THREAD.n_threads()
+    size = len(matrices[0])
+    n_threads = max((library["num_threads"] for library in _libraries().info()), default=1)
     with blas_alone(size):
-        if n_threads == 1 or not WORTH_A_THREAD <= size <= SMALL:
+        if n_threads == 1 or not WORTH_A_THREAD <= size <= SMALL or not _is_main():
             return [_eigh(matrix) for matrix in matrices]
         with ThreadPoolExecutor(min(n_threads, len(matrices))) as pool:
             return list(pool.map(_eigh, matrices))
@@ -48,36 +50,10 @@ def _eigh(matrix: Array) -> tuple[Array, Array]:
     return values, vectors
 
 
-class _OneThread(AbstractContextManager[None]):
-    """One thread for the BLAS libraries of the process, from the first who enters to the last who leaves.
-
-    The number is the process's: one caller alone that set it and set it back would leave another caller's.
-    """
-
-    def __init__(self) -> None:
-        self._lock = Lock()
-        self._inside = 0
-        self._limits: Any = None
-
-    @cached_property
-    def _libraries(self) -> Any:
-        return ThreadpoolController().select(user_api="blas")
-
-    def n_threads(self) -> int:
-        """The most that one of the libraries may use."""
-        return max((library["num_threads"] for library in self._libraries.info()), default=1)
-
-    def __enter__(self) -> None:
-        with self._lock:
-            if self._inside == 0:
-                self._limits = self._libraries.limit(limits=1)
-            self._inside += 1
-
-    def __exit__(self, *_: object) -> None:
-        with self._lock:
-            self._inside -= 1
-            if self._inside == 0:
-                self._limits.restore_original_limits()
+def _is_main() -> bool:
+    return current_thread() is main_thread()
 
 
-_ONE_THREAD = _OneThread()
+@cache
+def _libraries() -> Any:
+    return ThreadpoolController().select(user_api="blas")
