@@ -18,10 +18,10 @@ namespace {
 
 using Size = unsigned long long;
 
-constexpr int kPanel = 64;   // rows
-constexpr int kSlab = 16;    // dimensions in shared memory at once
-constexpr int kWarp = 32;    // threads
-constexpr int kGap = 8;      // numbers between the rows of shared memory, lest they share banks
+constexpr int kPanel = 64;  // rows
+constexpr int kSlab = 16;   // dimensions in shared memory at once
+constexpr int kWarp = 32;   // threads
+constexpr int kGap = 8;     // numbers between the rows of shared memory, lest they share banks
 constexpr int kMaxTerms = 24;
 
 // -- the machine --------------------------------------------------------------------------------------------------
@@ -141,8 +141,8 @@ struct Term {
     double weight, factor, params[3];
 };
 
-// A sum of kernels that share a pairing. A pair with guard (|x|^2 + |y|^2) > 1 + u gets u = raw_factor |raw_scale (x - y)|^2
-// from the rows themselves: the Gram trick loses too many digits there.
+// A sum of kernels that share a pairing. A pair with guard (|x|^2 + |y|^2) > 1 + u gets u = raw_factor |raw_scale (x -
+// y)|^2 from the rows themselves: the Gram trick loses too many digits there.
 struct Terms {
     Term term[kMaxTerms];
     int count;
@@ -204,12 +204,8 @@ struct Plain {
 struct Tensor {
     static constexpr int kSide = 128, kEach = 8, kThreads = 256, kStride = kSide + kGap;
     ISTHMUS_DEVICE static int lane() { return thread() % kWarp; }
-    ISTHMUS_DEVICE static int row(int i) {
-        return thread() / kWarp % 2 * 64 + i / 2 * 16 + i % 2 * 8 + lane() / 4;
-    }
-    ISTHMUS_DEVICE static int col(int j) {
-        return thread() / kWarp / 2 * 32 + j / 2 * 8 + lane() % 4 * 2 + j % 2;
-    }
+    ISTHMUS_DEVICE static int row(int i) { return thread() / kWarp % 2 * 64 + i / 2 * 16 + i % 2 * 8 + lane() / 4; }
+    ISTHMUS_DEVICE static int col(int j) { return thread() / kWarp / 2 * 32 + j / 2 * 8 + lane() % 4 * 2 + j % 2; }
 
     // x = high + low + what TF32 cannot hold.
     ISTHMUS_DEVICE static void split(float x, unsigned& high, unsigned& low) {
@@ -252,7 +248,7 @@ struct Tensor {
 };
 
 template <class T, class Shape>
-constexpr int kSlabSize = kSlab* Shape::kStride;  // numbers of one side
+constexpr int kSlabSize = kSlab * Shape::kStride;  // numbers of one side
 
 // Shared memory of a tile's products: two slabs of both sides, one multiplied while the other arrives.
 template <class T, class Shape>
@@ -488,7 +484,8 @@ ISTHMUS_DEVICE void sum_tiles(const SumTask<T>& t) {
 ISTHMUS_DEVICE void add_partials(const PairOf* pairs, const Size* first_tile, const double* partials, double* sums) {
     const Size pair = block();
     double total = 0;
-    for (Size tile = first_tile[pair] + Size(thread()); tile < first_tile[pair + 1]; tile += 256) total += partials[tile];
+    for (Size tile = first_tile[pair] + Size(thread()); tile < first_tile[pair + 1]; tile += 256)
+        total += partials[tile];
     total = sum_of_block<256>(total);
     if (thread() == 0) sums[pair] = pairs[pair].left == pairs[pair].right ? 2 * total : total;
 }
@@ -539,7 +536,7 @@ struct MatmulTask {
     Terms terms;
     Size d;
     Sample<T> left, right;
-    const T* v;        // (right.count, n_columns), C order
+    const T* v;  // (right.count, n_columns), C order
     Size n_columns;
     Size right_tiles;  // of a slice: block b makes left tile b / n_slices against slice b % n_slices
     Size n_slices;
@@ -564,7 +561,8 @@ ISTHMUS_DEVICE void multiply_tiles(const MatmulTask<T>& t) {
     const int own_row = thread() % kRowGroups * kRowsEach, own_column = thread() / kRowGroups * kColumnsEach;
     for (Size column = 0; column < t.n_columns; column += kColumns) {
         double total[kRowsEach][kColumnsEach] = {};
-        for (Size tile = slice * t.right_tiles; tile < (slice + 1) * t.right_tiles && tile * kSide < t.right.count; ++tile) {
+        for (Size tile = slice * t.right_tiles; tile < (slice + 1) * t.right_tiles && tile * kSide < t.right.count;
+             ++tile) {
             Place<T> p{t.left, t.right, row, tile * kSide};
             T at[Shape::kEach][Shape::kEach];
             form_values<T, Shape, Values>(t.packed, p, t.d, t.terms, at);
@@ -620,8 +618,8 @@ template <class T>
 struct PackTask {
     const Sample<T>* samples;
     Size n_samples, n_panels, d, depth;
-    const double* centres;  // (groups, d), subtracted, or null
-    const unsigned* group;  // of each sample
+    const double* centres;    // (groups, d), subtracted, or null
+    const unsigned* group;    // of each sample
     const T* const* weights;  // of each sample, or null for 1
     double scale;             // multiplied next
     T *panels, *norms, *row_weights;

@@ -53,7 +53,13 @@ struct Packing {
     bool reverse;
 
     Packing(Count n_, Count m_, Count d_, std::vector<double> params, double offset, bool weighted, bool reverse_)
-        : n(n_), m(m_), d(d_), x(normal<T>(n * d, offset)), y(normal<T>(m * d, offset + 0.3)), mean(d), reverse(reverse_) {
+        : n(n_),
+          m(m_),
+          d(d_),
+          x(normal<T>(n * d, offset)),
+          y(normal<T>(m * d, offset + 0.3)),
+          mean(d),
+          reverse(reverse_) {
         for (Count j = 0; j < m; ++j)
             for (Count k = 0; k < d; ++k) mean[k] += double(y[j * d + k]) / double(m);
         const Count tile_panels = Shape::kSide / kPanel, n_panels = tile_panels * (tiles(n) + tiles(m));
@@ -71,8 +77,12 @@ struct Packing {
         const unsigned group[] = {0, 0};
         const T* const given[] = {weighted ? x_weights.data() : nullptr, nullptr};
         const bool centred = natural(Kernel::kInput) == Pairing::Gram;
-        const PackTask<T> task{samples.data(), 2,     n_panels,      d,    depth, centred ? mean.data() : nullptr, group,
-                               given,          scale, panels.data(), norms.data(), weights.data()};
+        const PackTask<T> task{samples.data(), 2,
+                               n_panels,       d,
+                               depth,          centred ? mean.data() : nullptr,
+                               group,          given,
+                               scale,          panels.data(),
+                               norms.data(),   weights.data()};
         emulated_gpu::launch(n_panels, kPanel, reverse, [&] { pack_panel<T>(task); });
     }
 
@@ -130,12 +140,14 @@ void test(const std::string& name, Count n, Count m, Count d, std::vector<double
                 if (i != j) expected[2] += p.value(&p.y[i * d], &p.y[j * d]);
         const double counts[] = {double(n) * double(n), double(n) * double(m), double(m) * double(m)};
         for (int k = 0; k < 3; ++k)
-            check(std::fabs(sums[k] - expected[k]) / counts[k], kMeanBound<T> * most, where + ", sum " + std::to_string(k));
+            check(std::fabs(sums[k] - expected[k]) / counts[k], kMeanBound<T> * most,
+                  where + ", sum " + std::to_string(k));
         if (weighted) continue;
 
         std::vector<T> out(n * (m + 3), kMissing<T>);
         const StoreTask<T> store{p.packed(), p.terms, d, p.samples[0], p.samples[1], out.data(), m + 3, false};
-        emulated_gpu::launch((tiles[1] + 1) / 2, Shape::kThreads, reverse, [&] { store_tiles<T, Shape, Values>(store); });
+        emulated_gpu::launch((tiles[1] + 1) / 2, Shape::kThreads, reverse,
+                             [&] { store_tiles<T, Shape, Values>(store); });
         double worst = 0;
         for (Count i = 0; i < n; ++i) {
             for (Count j = 0; j < m; ++j) {
@@ -174,11 +186,12 @@ void test_matmul(const std::string& name, Count n, Count m, Count d, Count colum
         const Size right_tiles = 2, n_slices = (p.tiles(m) + right_tiles - 1) / right_tiles;
         std::vector<double> partials(n_slices * n * columns, kMissing<double>);
         std::vector<T> out(n * columns, kMissing<T>);
-        const MatmulTask<T> task{p.packed(),  p.terms, d,        p.samples[0], p.samples[1], v.data(), columns,
-                                 right_tiles, n_slices, skip, false, partials.data()};
+        const MatmulTask<T> task{p.packed(), p.terms,     d,        p.samples[0], p.samples[1], v.data(),
+                                 columns,    right_tiles, n_slices, skip,         false,        partials.data()};
         emulated_gpu::launch(p.tiles(n) * n_slices, Shape::kThreads, skip,
                              [&] { multiply_tiles<T, Shape, One<T, Kernel<T>>>(task); });
-        emulated_gpu::launch(2, kSliceThreads, skip, [&] { add_slices(partials.data(), n_slices, n * columns, out.data()); });
+        emulated_gpu::launch(2, kSliceThreads, skip,
+                             [&] { add_slices(partials.data(), n_slices, n * columns, out.data()); });
         double worst = 0;
         for (Count i = 0; i < n; ++i)
             for (Count q = 0; q < columns; ++q) {
@@ -200,12 +213,14 @@ void test_truncation() {
     Packing<float, Tensor, Linear<float>> p(n, n, d, {}, 0.0, false, false);
     for (float& x : p.x) x = 1.0f + 0.2f * std::fabs(x);
     for (float& y : p.y) y = 1.0f + 0.2f * std::fabs(y);
-    const PackTask<float> task{p.samples.data(), 2, 4, d, d, nullptr, nullptr, nullptr, 1.0, p.panels.data(), p.norms.data(),
-                               p.weights.data()};
+    const PackTask<float> task{
+        p.samples.data(), 2, 4, d, d, nullptr, nullptr, nullptr, 1.0, p.panels.data(), p.norms.data(),
+        p.weights.data()};
     emulated_gpu::launch(4, kPanel, false, [&] { pack_panel<float>(task); });
     std::vector<float> out(n * n);
     const StoreTask<float> store{p.packed(), p.terms, d, p.samples[0], p.samples[1], out.data(), n, false};
-    emulated_gpu::launch(1, Tensor::kThreads, false, [&] { store_tiles<float, Tensor, One<float, Linear<float>>>(store); });
+    emulated_gpu::launch(1, Tensor::kThreads, false,
+                         [&] { store_tiles<float, Tensor, One<float, Linear<float>>>(store); });
     double worst = 0;
     p.wide = [](double u) { return u; };
     for (Count i = 0; i < n * n; ++i) {
