@@ -9,6 +9,7 @@ namespace isthmus {
 
 void bind_grad(py::module_& m);
 void bind_permuted(py::module_& m);
+void bind_plan(py::module_& m);
 
 namespace {
 
@@ -306,4 +307,5 @@ PYBIND11_MODULE(_native, m, py::mod_gil_not_used()) {
     bind_for<double>(m);
     bind_grad(m);
     bind_permuted(m);
+    bind_plan(m);
 }

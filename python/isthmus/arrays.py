@@ -6,6 +6,7 @@ import sys
 import warnings
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from importlib import import_module
 from importlib.util import find_spec
 from numbers import Real
@@ -61,6 +62,27 @@ class Home:
             return int(self.xp.cuda.mem_get_info(self.device)[0])
         return int(self.xp.cuda.Device(int(self.device.partition(":")[2])).mem_info[0])
 
+    def workspace(self, size: int) -> Any:
+        """So many bytes on a GPU, on a border of 256; freed in the order of the current stream."""
+        if self.library == "torch":
+            return self.xp.empty(size, dtype=self.xp.uint8, device=self.device)
+        return self.xp.empty(size, dtype=np.uint8)
+
+    def chip(self) -> tuple[int, int]:
+        """Compute capability of a GPU, 90 for 9.0, and its number of multiprocessors."""
+        return _chip(self.library, self.index)
+
+    @property
+    def index(self) -> int:
+        """The number of the GPU."""
+        return int(self.device.partition(":")[2] or 0)
+
+    def stream(self) -> int:
+        """The address of the library's current stream on a GPU."""
+        if self.library == "torch":
+            return int(self.xp.cuda.current_stream(self.device).cuda_stream)
+        return int(self.xp.cuda.get_current_stream().ptr)
+
     def _options(self, dtype: np.dtype[Any]) -> dict[str, Any]:
         if self.library == "torch" and not self.on_host:
             return {"dtype": getattr(self.xp, dtype.name), "device": self.device}
@@ -68,6 +90,23 @@ class Home:
 
 
 HOST = Home("numpy", "cpu")
+
+
+@lru_cache
+def _chip(library: str, index: int) -> tuple[int, int]:
+    if library == "torch":
+        found = sys.modules["torch"].cuda.get_device_properties(index)
+        return 10 * found.major + found.minor, found.multi_processor_count
+    attributes = sys.modules["cupy"].cuda.Device(index).attributes
+    capability = 10 * attributes["ComputeCapabilityMajor"] + attributes["ComputeCapabilityMinor"]
+    return capability, attributes["MultiProcessorCount"]
+
+
+def described(x: Any) -> tuple[int, tuple[int, ...], tuple[int, ...]]:
+    """Address, shape and strides in elements of an array on a GPU."""
+    if library(x) == "torch":
+        return x.data_ptr(), tuple(x.shape), tuple(x.stride())
+    return x.data.ptr, x.shape, tuple(stride // x.itemsize for stride in x.strides)
 
 
 def library(x: Any) -> str | None:

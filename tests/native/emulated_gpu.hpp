@@ -20,7 +20,7 @@
 namespace emulated_gpu {
 
 constexpr int kWarpSize = 32;
-constexpr std::size_t kStack = 256 << 10;
+constexpr std::size_t kStack = 256 << 10, kMostThreads = 1024;
 
 struct Barrier {
     int members = 0, arrived = 0, generation = 0;
@@ -33,7 +33,6 @@ struct Copy {
 
 struct Fiber {
     ucontext_t context;
-    std::unique_ptr<char[]> stack;
     std::vector<std::vector<Copy>> groups;  // of copies under way, the open one last
     bool ended = false;
 };
@@ -49,6 +48,7 @@ struct Machine {
     unsigned long long block = 0, n_blocks = 0;
     int n_threads = 0, current = 0;
     ucontext_t scheduler;
+    std::unique_ptr<char[]> stacks{new char[kMostThreads * kStack]};  // not touched until used
     std::vector<Fiber> fibers;
     std::vector<Open> open;
     std::vector<Barrier> warps;
@@ -97,11 +97,11 @@ inline void launch(unsigned long long n_blocks, int n_threads, bool reverse, std
         m.open.assign(std::size_t(n_threads), Open{});
         m.all = {n_threads, 0, 0};
         m.warps.assign(std::size_t((n_threads + kWarpSize - 1) / kWarpSize), {kWarpSize, 0, 0});
-        for (Fiber& fiber : m.fibers) {
-            fiber.stack = std::make_unique<char[]>(kStack);
+        for (std::size_t i = 0; i < m.fibers.size(); ++i) {
+            Fiber& fiber = m.fibers[i];
             fiber.groups.emplace_back();
             getcontext(&fiber.context);
-            fiber.context.uc_stack.ss_sp = fiber.stack.get();
+            fiber.context.uc_stack.ss_sp = m.stacks.get() + i * kStack;
             fiber.context.uc_stack.ss_size = kStack;
             fiber.context.uc_link = &m.scheduler;
             makecontext(&fiber.context, enter, 0);

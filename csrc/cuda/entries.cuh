@@ -1,0 +1,56 @@
+// Every kernel that can be launched, by name. nvcc compiles them all, NVRTC the one that is asked for.
+#pragma once
+
+#include "matmul.cuh"
+#include "pack.cuh"
+#include "store.cuh"
+#include "sum.cuh"
+
+namespace isthmus::ISTHMUS_ARCH {
+namespace {
+
+using Large = Plain<float, 128, 2>;
+using Wide = Plain<double, 64, 1>;
+
+}  // namespace
+}  // namespace isthmus::ISTHMUS_ARCH
+
+// X(name, body): body has Task, kThreads, kShared and run(const Task&). Consumers come in three shapes, each with the
+// kernel sums that it can form.
+#define ISTHMUS_CUDA_SMOOTH(X, name, Consumer, T, Shape)      \
+    X(name##_rbf, Consumer<T, Shape, One<T, Rbf<T>>>)         \
+    X(name##_gaussians, Consumer<T, Shape, Gaussians<T>>)     \
+    X(name##_gram, Consumer<T, Shape, Any<T, Pairing::Gram>>) \
+    X(name##_dot, Consumer<T, Shape, Any<T, Pairing::Dot>>)
+#define ISTHMUS_CUDA_PLAIN(X, name, Consumer, T, Shape)                   \
+    ISTHMUS_CUDA_SMOOTH(X, name, Consumer, T, Shape)                      \
+    X(name##_difference, Consumer<T, Shape, Any<T, Pairing::Difference>>) \
+    X(name##_cityblock, Consumer<T, Shape, Any<T, Pairing::CityBlock>>)
+#define ISTHMUS_CUDA_CONSUMER(X, name, Consumer)                  \
+    ISTHMUS_CUDA_PLAIN(X, name##_float32, Consumer, float, Large) \
+    ISTHMUS_CUDA_PLAIN(X, name##_float64, Consumer, double, Wide) \
+    ISTHMUS_CUDA_SMOOTH(X, name##_tensor, Consumer, float, Tensor)
+
+#define ISTHMUS_CUDA_ENTRIES(X)                \
+    X(describe, Describe)                      \
+    X(column_sums_float32, ColumnSums<float>)  \
+    X(column_sums_float64, ColumnSums<double>) \
+    X(means_float32, Means<float>)             \
+    X(means_float64, Means<double>)            \
+    X(pack_float32, Pack<float>)               \
+    X(pack_float64, Pack<double>)              \
+    X(add_partials, AddPartials)               \
+    X(diagonals_float32, Diagonals<float>)     \
+    X(diagonals_float64, Diagonals<double>)    \
+    X(add_slices_float32, AddSlices<float>)    \
+    X(add_slices_float64, AddSlices<double>)   \
+    ISTHMUS_CUDA_CONSUMER(X, sum, Sums)        \
+    ISTHMUS_CUDA_CONSUMER(X, store, Store)     \
+    ISTHMUS_CUDA_CONSUMER(X, matmul, Multiply)
+
+// The kernel itself. Tasks stay where the launch puts them, so that indexing into one copies nothing.
+#define ISTHMUS_CUDA_KERNEL(name, ...)                                                   \
+    extern "C" __global__ void __launch_bounds__((isthmus::cuda::__VA_ARGS__::kThreads)) \
+        isthmus_##name(const __grid_constant__ isthmus::cuda::__VA_ARGS__::Task task) {  \
+        isthmus::cuda::__VA_ARGS__::run(task);                                           \
+    }

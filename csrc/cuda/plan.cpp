@@ -1,0 +1,113 @@
+#include "planning.hpp"
+
+namespace isthmus::gpu {
+
+template <class T>
+std::vector<Launch> block_sums(const Device& device, const std::vector<Block<T>>& blocks, std::size_t d,
+                               const std::vector<Pair>& pairs, const KernelSum& kernel, double* sums,
+                               double* diagonals) {
+    Plan<T> plan(device, d, kernel);
+    bool crosses = false;
+    for (const Pair& p : pairs) crosses = crosses || blocks[p.left].group != blocks[p.right].group;
+    for (const Block<T>& b : blocks) plan.add(b.rows, b.weights, crosses ? 0 : b.group);
+    std::vector<Size> names, first_tile{0};
+    for (const Pair& p : pairs) {
+        names.push_back(p.left), names.push_back(p.right);
+        first_tile.push_back(first_tile.back() + plan.tiles(p.left, p.right));
+    }
+    const Size n_tiles = first_tile.back();
+    const auto pairs_at = plan.describe(names), first_at = plan.describe(first_tile);
+    const auto partials_at = plan.space.template room<double>(n_tiles);
+    plan.begin();
+    const auto* const pair_list = reinterpret_cast<const cuda::PairOf*>(plan.space[pairs_at]);
+    const Size* const first = plan.space[first_at];
+    double* const partials = plan.space[partials_at];
+    bool add = false;
+    for (const Pass& pass : plan.passes()) {
+        const Shape<T> shape(device, pass.pairing);
+        const cuda::Packed<T> packed = plan.pack(pass);
+        for (const Part<T>& part : parts_of<T>(pass, d)) {
+            plan.launch("sum_" + shape.name + "_" + part.values, plan.blocks_for(n_tiles),
+                        cuda::SumTask<T>{packed, part.terms, plan.samples(), pair_list, first, pairs.size(), n_tiles,
+                                         partials});
+            plan.launch("add_partials", pairs.size(), cuda::AddTask{pair_list, first, partials, sums, add});
+            add = true;
+        }
+    }
+    const SelfKernel self = self_kernel(Run{engines_of("base"), 1, nullptr}, kernel);
+    std::size_t from = 0;
+    do {
+        const std::size_t count = std::min<std::size_t>(cuda::kMaxTerms, self.terms.size() - from);
+        plan.launch(typed<T>("diagonals"), blocks.size(),
+                    cuda::DiagonalTask<T>{plan.samples(), d, from ? 0.0 : self.at_zero,
+                                          terms_of<double>(self.terms.data() + from, count), from > 0, diagonals});
+        from += count;
+    } while (from < self.terms.size());
+    return std::move(plan.launches);
+}
+
+template <class T>
+std::vector<Launch> kernel_matrix(const Device& device, Rows<T> x, Rows<T> y, std::size_t d, const KernelSum& kernel,
+                                  T* out, std::size_t out_stride) {
+    Plan<T> plan(device, d, kernel);
+    const bool own = x.data == y.data && x.stride == y.stride && x.count == y.count;
+    const std::size_t left = plan.add(x, nullptr, 0), right = own ? left : plan.add(y, nullptr, 0);
+    plan.begin();
+    const Size n_tiles = plan.tiles(left, right);
+    bool add = false;
+    for (const Pass& pass : plan.passes()) {
+        const Shape<T> shape(device, pass.pairing);
+        const cuda::Packed<T> packed = plan.pack(pass);
+        for (const Part<T>& part : parts_of<T>(pass, d)) {
+            plan.launch("store_" + shape.name + "_" + part.values, plan.blocks_for(n_tiles),
+                        cuda::StoreTask<T>{packed, part.terms, plan.sample(left), plan.sample(right), n_tiles, out,
+                                           out_stride, add});
+            add = true;
+        }
+    }
+    return std::move(plan.launches);
+}
+
+template <class T>
+std::vector<Launch> kernel_matmul(const Device& device, Rows<T> x, Rows<T> y, std::size_t d, const T* v,
+                                  std::size_t n_columns, const KernelSum& kernel, bool skip_diagonal, T* out) {
+    Plan<T> plan(device, d, kernel);
+    const bool own = x.data == y.data && x.stride == y.stride && x.count == y.count;
+    const std::size_t left = plan.add(x, nullptr, 0), right = own ? left : plan.add(y, nullptr, 0);
+    const std::size_t down = cuda::tiles_across(x.count, plan.side()),
+                      across = cuda::tiles_across(y.count, plan.side());
+    // Slices of the right side until the blocks fill the GPU some times over; each costs a partial result.
+    const std::size_t wanted = std::max<std::size_t>(1, std::size_t(device.processors) * 4 / down);
+    const std::size_t right_tiles = (across + wanted - 1) / wanted, n_slices = (across + right_tiles - 1) / right_tiles;
+    const auto partials_at = plan.space.template room<double>(n_slices * x.count * n_columns);
+    plan.begin();
+    double* const partials = plan.space[partials_at];
+    bool add = false;
+    for (const Pass& pass : plan.passes()) {
+        const Shape<T> shape(device, pass.pairing);
+        const cuda::Packed<T> packed = plan.pack(pass);
+        for (const Part<T>& part : parts_of<T>(pass, d)) {
+            plan.launch("matmul_" + shape.name + "_" + part.values, down * n_slices,
+                        cuda::MatmulTask<T>{packed, part.terms, plan.sample(left), plan.sample(right), v, n_columns,
+                                            right_tiles, n_slices, skip_diagonal, add, partials});
+            add = true;
+        }
+    }
+    const std::size_t size = x.count * n_columns;
+    plan.launch(typed<T>("add_slices"), std::min<std::size_t>((size + 255) / 256, std::size_t(device.processors) * 16),
+                cuda::AddSlicesTask<T>{partials, n_slices, size, out});
+    return std::move(plan.launches);
+}
+
+#define ISTHMUS_X(T)                                                                                                   \
+    template std::vector<Launch> block_sums<T>(const Device&, const std::vector<Block<T>>&, std::size_t,               \
+                                               const std::vector<Pair>&, const KernelSum&, double*, double*);          \
+    template std::vector<Launch> kernel_matrix<T>(const Device&, Rows<T>, Rows<T>, std::size_t, const KernelSum&, T*,  \
+                                                  std::size_t);                                                        \
+    template std::vector<Launch> kernel_matmul<T>(const Device&, Rows<T>, Rows<T>, std::size_t, const T*, std::size_t, \
+                                                  const KernelSum&, bool, T*);
+ISTHMUS_X(float)
+ISTHMUS_X(double)
+#undef ISTHMUS_X
+
+}  // namespace isthmus::gpu

@@ -1,0 +1,46 @@
+// The launches of each operation on a GPU: which kernels, on how many blocks, with which tasks. Nothing here touches a
+// GPU: addresses are numbers, and whoever asked runs the launches, one after the other on one stream.
+#pragma once
+
+#include <functional>
+
+#include "../core.hpp"
+
+namespace isthmus::gpu {
+
+// A kernel of entries.cuh. `body` is its C++ type, for a compiler at run time.
+struct Entry {
+    const char *name, *body;
+    unsigned threads;
+    std::size_t shared_bytes, task_bytes;
+};
+const std::vector<Entry>& entries();
+
+struct Launch {
+    std::string kernel;
+    std::size_t blocks;
+    std::string task;  // the bytes of its argument
+};
+
+// The GPU and its memory. `allocate` is asked once for the workspace, on a border of 256 bytes, which must live until
+// the launches have run.
+struct Device {
+    unsigned capability, processors;  // 90 for 9.0
+    std::function<std::uintptr_t(std::size_t)> allocate;
+};
+
+// The operations of core.hpp, on pointers to the GPU's memory.
+template <class T>
+std::vector<Launch> block_sums(const Device& device, const std::vector<Block<T>>& blocks, std::size_t d,
+                               const std::vector<Pair>& pairs, const KernelSum& kernel, double* sums,
+                               double* diagonals);
+
+template <class T>
+std::vector<Launch> kernel_matrix(const Device& device, Rows<T> x, Rows<T> y, std::size_t d, const KernelSum& kernel,
+                                  T* out, std::size_t out_stride);
+
+template <class T>
+std::vector<Launch> kernel_matmul(const Device& device, Rows<T> x, Rows<T> y, std::size_t d, const T* v,
+                                  std::size_t n_columns, const KernelSum& kernel, bool skip_diagonal, T* out);
+
+}  // namespace isthmus::gpu
