@@ -48,13 +48,11 @@ using Wide = Plain<double, 64, 1>;
     ISTHMUS_CUDA_CONSUMER(X, store, Store)     \
     ISTHMUS_CUDA_CONSUMER(X, matmul, Multiply)
 
-// The kernel itself. Tasks stay where the launch puts them, so that indexing into one copies nothing.
+// The kernel itself, inside namespace isthmus::cuda. Tasks stay where the launch puts them, so that indexing into one
+// copies nothing.
 #define ISTHMUS_CUDA_FUNCTION(function, ...)                                \
     __global__ void __launch_bounds__((__VA_ARGS__::kThreads))              \
         function(const __grid_constant__ typename __VA_ARGS__::Task task) { \
         __VA_ARGS__::run(task);                                             \
     }
-#define ISTHMUS_CUDA_KERNEL(name, ...)                            \
-    namespace isthmus::cuda {                                     \
-    extern "C" ISTHMUS_CUDA_FUNCTION(isthmus_##name, __VA_ARGS__) \
-    }
+#define ISTHMUS_CUDA_KERNEL(name, ...) extern "C" ISTHMUS_CUDA_FUNCTION(isthmus_##name, __VA_ARGS__)
