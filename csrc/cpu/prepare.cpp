@@ -148,7 +148,7 @@ double guard_of(const Pass& pass, std::size_t d) {
     constexpr double kRounding = std::is_same_v<T, float> ? 6e-8 : 1.1e-16;
     constexpr double kPromise = std::is_same_v<T, float> ? 4e-6 : 8e-14;
     constexpr double kFastRounding = 0x1p-16, kFastPromise = 8e-5;  // of two parts a number
-    const double growth = 4.0 + 1.5 * std::sqrt(double(d));  // of the error, measured on near pairs of long rows
+    const double growth = 4.0 + 1.5 * std::sqrt(double(d));         // of the error, measured on near pairs of long rows
     const bool fast = std::is_same_v<T, float> && pass.form == Form::TwoParts;
     return (fast ? kFastRounding / kFastPromise : kRounding * growth / kPromise) * pass.sensitivity;
 }
