@@ -104,7 +104,9 @@ def nvrtc():
 def compile_at_run_time(text, *options):
     """PTX of a program, as CuPy has it made."""
     library, program = nvrtc(), ctypes.c_void_p()
-    listed = [b"--gpu-architecture=compute_90", b"--std=c++17", f"-I{SOURCES}".encode(), *options]
+    # Without the second option constexpr functions and generic lambdas would have to be marked.
+    listed = [b"--std=c++17", b"--device-as-default-execution-space", f"-I{SOURCES}".encode()]
+    listed += [b"--gpu-architecture=compute_90", *options]
     assert library.nvrtcCreateProgram(ctypes.byref(program), text.encode(), b"kernels.cu", 0, None, None) == 0
     status = library.nvrtcCompileProgram(program, len(listed), (ctypes.c_char_p * len(listed))(*listed))
     texts = []

@@ -158,7 +158,7 @@ namespace {
 // How u is formed; the Gram trick serves kernels of a distance that are smooth at 0.
 enum class Pairing : unsigned char { Gram, Difference, CityBlock, Dot };
 
-ISTHMUS_FN constexpr Pairing natural(Input input) {
+constexpr Pairing natural(Input input) {
     return input == Input::Distance        ? Pairing::Gram
            : input == Input::SharpDistance ? Pairing::Difference
            : input == Input::CityBlock     ? Pairing::CityBlock
