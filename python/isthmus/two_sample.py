@@ -46,6 +46,7 @@ class TwoSampleResult:
     """The kernel, with numbers only."""
 
 
+@arrays.on_its_device
 def two_sample_test(
     X: Any,
     Y: Any,
