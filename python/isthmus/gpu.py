@@ -6,6 +6,9 @@ The arguments are those of `reference.py`; arrays live at `where`, a CUDA device
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from importlib import import_module
 from types import ModuleType
 from typing import Any, Protocol
 
@@ -13,7 +16,9 @@ from . import arrays
 from .arrays import Array, Home
 from .kernel_base import Kernel
 
-__all__ = ["Launch", "Launcher", "block_sums", "kernel_matmul", "kernel_matrix"]
+__all__ = ["Launch", "Launcher", "block_sums", "built_launcher", "kernel_matmul", "kernel_matrix"]
+
+LEAST_CAPABILITY = 75
 
 Launch = tuple[str, int, bytes]  # kernel, blocks, its task
 
@@ -23,6 +28,30 @@ class Launcher(Protocol):
 
     def launch(self, launches: Sequence[Launch], where: Home) -> None:
         """Run them one after the other on the current stream of the array library of `where`."""
+
+
+@dataclass(frozen=True)
+class _Built:
+    """Launches by the module `_cuda`, which was compiled beforehand."""
+
+    module: ModuleType
+
+    def launch(self, launches: Sequence[Launch], where: Home) -> None:
+        self.module.launch(where.index, where.stream(), launches)
+
+
+@lru_cache
+def built_launcher() -> tuple[Launcher | None, str]:
+    """The module `_cuda` as a launcher; or why there is none."""
+    try:
+        return _Built(import_module("isthmus._cuda")), ""
+    except ModuleNotFoundError as error:
+        if error.name != "isthmus._cuda":
+            raise
+        how = "installing from the sources with nvcc on the path builds it"
+        return None, f"the compiled module for CUDA was not built ({how})"
+    except ImportError as error:
+        return None, f"the compiled module for CUDA could not be loaded ({error})"
 
 
 def kernel_matrix(
