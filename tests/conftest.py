@@ -185,13 +185,11 @@ def emulated_library(tmp_path_factory: pytest.TempPathFactory) -> Any:
 
 
 @pytest.fixture
-def emulated_gpu(
-    torch_as_device: Any, emulated_library: Any, monkeypatch: pytest.MonkeyPatch
-) -> EmulatedGpu:
+def emulated_gpu(torch_as_device: Any, emulated_library: Any, monkeypatch: pytest.MonkeyPatch) -> EmulatedGpu:
     """Operations on torch tensors run as on a GPU: planned, and launched on the emulated one."""
     pytest.importorskip("isthmus._native", reason="the compiled module is not built")
     there = EmulatedGpu(torch_as_device, emulated_library)
-    monkeypatch.setattr(launching, "built_launcher", lambda: (there, ""))
+    monkeypatch.setattr(launching, "built_launcher", lambda capability: (there, ""))
     monkeypatch.setattr(arrays.Home, "chip", lambda self: (there.capability, 3))
     monkeypatch.setattr(arrays.Home, "empty", lambda self, shape, dtype: there.poisoned(shape, dtype))
     return there

@@ -16,7 +16,8 @@ from typing import Any, ParamSpec, TypeAlias, TypeVar
 import numpy as np
 
 Array: TypeAlias = np.ndarray[Any, Any]
-_P, _R = ParamSpec("_P"), TypeVar("_R")
+_P = ParamSpec("_P")
+_R = TypeVar("_R")
 
 _HOST_DEVICES = (1, 3)  # DLPack's numbers for the host's memory, plain and pinned
 _CHUNK = 1 << 18  # elements per step of the search for NaN: 1 to 2 MB, so one pass over memory
@@ -206,7 +207,7 @@ def index_of(which: Array, x: Any) -> Any:
 
 
 def picked(values: Any, numbers: Array) -> Any:
-    """Some of `values` (n,) by their numbers (m,), on the host; from a device without a copy of the numbers."""
+    """Some of `values` (n,) by their numbers (m,) on the host, which are not copied to a device."""
     if (home(values) or HOST).on_host:
         return values[numbers]
     return namespace(values).stack([values[i] for i in numbers.tolist()])
@@ -439,7 +440,8 @@ def _real_numpy(x: Any, name: str) -> Array:
         raise TypeError(f"{name} must be a table in memory, got a lazy one: pass {name}.collect()")
     if _on_a_device(x):
         kind = f"{type(x).__module__}.{type(x).__name__}"
-        raise TypeError(f"{name} is a {kind} on a device: pass cupy.asarray({name}) or torch.from_dlpack({name})")
+        remedy = f"cupy.asarray({name}) or torch.from_dlpack({name})"
+        raise TypeError(f"{name} must be of numpy, CuPy or torch, got a {kind} on a device: pass {remedy}")
     if isinstance(x, np.ma.MaskedArray) and np.ma.is_masked(x):
         raise ValueError(f"{name} must have no masked values")
     if hasattr(x, "dtypes") and hasattr(x, "to_numpy"):
@@ -465,7 +467,7 @@ def _on_a_device(x: Any) -> bool:
     if hasattr(x, "__cuda_array_interface__"):
         return True
     asked = getattr(x, "__dlpack_device__", None)
-    return callable(asked) and asked()[0] not in _HOST_DEVICES
+    return asked is not None and asked()[0] not in _HOST_DEVICES
 
 
 def _table_to_numpy(table: Any, name: str) -> Array:

@@ -305,8 +305,10 @@ def info() -> dict[str, str]:
     memory = machine.available_memory()
     found["memory available"] = "unknown" if memory is None else f"{memory / 2**30:.1f} GiB"
     found["gpu"] = arrays.gpu_report()
-    found["gpu native"] = gpu.built_launcher()[1] or "built"
-    found["gpu nvrtc"] = why_not if native is None else cupy_module.compiler(native)[1] or "CuPy compiles"
+    found["gpu native"] = f"not used: {text}" if (text := gpu.built_launcher()[1]) else "used"
+    text = why_not if native is None else cupy_module.compiler(native)[1]
+    found["gpu nvrtc"] = f"not used: {text}" if text else "used"
+    found |= {f"gpu build {name}": text for name, text in gpu.build_info().items()}
     return found
 
 
@@ -365,7 +367,8 @@ def _choose(operation: str, where: Home) -> tuple[str, list[str]]:
             notes.append(f"{name}: not used, {why_not}")
         else:
             return name, notes
-    reason = next((note for note in notes if note.startswith(f"{wanted}:")), f"it does not compute on {where}")
+    own = [note for note in notes if note.startswith(f"{wanted}:")]
+    reason = own[0] if own else f"it does not compute on {where}"
     raise RuntimeError(f"backend {wanted!r} cannot compute {operation}: {reason}")
 
 
@@ -385,7 +388,7 @@ def _launcher(name: str, where: Home) -> tuple[gpu.Launcher | None, str]:
     if capability < gpu.LEAST_CAPABILITY:
         found, least = (f"{number // 10}.{number % 10}" for number in (capability, gpu.LEAST_CAPABILITY))
         return None, f"{where.device} has compute capability {found}, below {least}"
-    return gpu.built_launcher() if name == "native" else cupy_module.compiler(native)
+    return gpu.built_launcher(capability) if name == "native" else cupy_module.compiler(native)
 
 
 def _host_module() -> ModuleType | None:

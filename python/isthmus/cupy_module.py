@@ -54,7 +54,7 @@ class Compiler:
                 self._kernel(index, name)((blocks,), (threads,), (argument,), shared_mem=shared_bytes)
 
     def source(self, name: str) -> str:
-        """What is compiled: CuPy's cache on disk sees this text only, so it names the state of the headers."""
+        """What is compiled. CuPy's cache on disk sees this text only: it names the state of the headers."""
         body = self._entries[name][0]
         return (
             f"// {self._digest}\n"

@@ -52,7 +52,8 @@ def mmd2(
     ------
     TypeError : not an array of real numbers.
     ValueError : X and Y differ in library or device, shapes disagree, a value is not finite, or fewer than
-        two rows with "unbiased".
+        two rows with "unbiased". Values on a device are not looked at, so that nothing waits for it: there
+        what would be refused gives NaN.
 
     Cost: O(b (n + m)^2 d) time, O(b (n + m) d) memory: the kernel matrix is never formed.
     Source: Gretton et al., JMLR 13 (2012), section 2.2; with weights of sum 1, the unbiased mean within X is
@@ -307,9 +308,12 @@ class Blocks:
         ]
         counts, effective = [], []
         for w, (_, n) in zip(even, shapes, strict=True):
-            unseen = w is None or not where.on_host
-            counts.append(n if unseen else int((w > 0).sum(-1).min()))
-            effective.append(n if unseen else float((n * n / (w * w).sum(-1)).min()))
+            if w is None or not where.on_host:
+                counts.append(n)
+                effective.append(float(n))
+            else:
+                counts.append(int((w > 0).sum(-1).min()))
+                effective.append(float((n * n / (w * w).sum(-1)).min()))
         _check_sizes(counts, names, estimator)
         if min(effective) <= _FEW_ROWS:
             given.widen()

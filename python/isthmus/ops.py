@@ -43,7 +43,8 @@ def kernel_matrix(X: Any, Y: Any = None, *, kernel: Kernel = DEFAULT_KERNEL, out
     ------
     TypeError : not an array of real numbers.
     ValueError : X and Y differ in library or device, widths disagree, a value is not finite or too large to
-        square, or `out` does not fit or shares memory with an input.
+        square, or `out` does not fit or shares memory with an input. Values on a device are not looked at:
+        there such ones give NaN or infinity.
     MemoryError : the matrix is larger than the memory there is; nothing was allocated.
 
     Cost: O(n m d) time, O(n m) memory. `kernel_matmul` and `mmd2` never store the matrix.
@@ -216,7 +217,7 @@ class Inputs:
         return np.dtype(np.float64) if self._wide else self.dtype
 
     def check(self, name: str, ndims: tuple[int, ...]) -> Any:
-        """The argument, which has one of these numbers of axes, is not empty and, on the host, finite; or None."""
+        """The argument or None: of one of these numbers of axes, not empty and, on the host, finite."""
         x = self[name]
         if x is None:
             return None
