@@ -14,8 +14,7 @@ from typing import Any
 import isthmus as im
 import numpy as np
 import pytest
-from isthmus import arrays, backends, cupy_module, reference
-from isthmus import gpu as launching
+from isthmus import arrays, backends, cuda_module, cupy_module, reference
 from isthmus.align.mathematics import pencil
 
 # Around every vector width: 4, 8, 16 and 32 lanes.
@@ -141,7 +140,7 @@ def torch_as_device(monkeypatch: pytest.MonkeyPatch) -> Any:
     monkeypatch.setattr(arrays.Home, "on_host", property(lambda self: self.library != "torch"))
     monkeypatch.setattr(arrays.Home, "free_bytes", lambda self: 1 << 34)
     monkeypatch.setattr(arrays.Home, "chip", lambda self: (90, 3))
-    for module, name in ((launching, "built_launcher"), (cupy_module, "compiler")):
+    for module, name in ((cuda_module, "launcher"), (cupy_module, "compiler")):
         monkeypatch.setattr(module, name, lambda *_: (None, "tensors of the CPU play the GPU"))
     return torch
 
@@ -156,7 +155,7 @@ class EmulatedGpu:
     reverse: bool = False
     launched: list[str] = field(default_factory=list)
 
-    def launch(self, launches: Sequence[launching.Launch], where: arrays.Home) -> None:
+    def launch(self, launches: Sequence[tuple[str, int, bytes]], where: arrays.Home) -> None:
         for name, blocks, task in launches:
             assert self.library.isthmus_emulate(name.encode(), blocks, task, int(self.reverse)) == 0, name
             self.launched.append(name)
@@ -189,9 +188,13 @@ def emulated_gpu(torch_as_device: Any, emulated_library: Any, monkeypatch: pytes
     """Operations on torch tensors run as on a GPU: planned, and launched on the emulated one."""
     pytest.importorskip("isthmus._native", reason="the compiled module is not built")
     there = EmulatedGpu(torch_as_device, emulated_library)
-    monkeypatch.setattr(launching, "built_launcher", lambda capability: (there, ""))
+    monkeypatch.setattr(cuda_module, "launcher", lambda capability: (there, ""))
     monkeypatch.setattr(arrays.Home, "chip", lambda self: (there.capability, 3))
-    monkeypatch.setattr(arrays.Home, "empty", lambda self, shape, dtype: there.poisoned(shape, dtype))
+
+    def empty(self: Any, shape: Any, dtype: Any, plain: Any = arrays.Home.empty) -> Any:
+        return plain(self, shape, dtype) if self.on_host else there.poisoned(shape, dtype)
+
+    monkeypatch.setattr(arrays.Home, "empty", empty)
     return there
 
 

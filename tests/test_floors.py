@@ -187,7 +187,9 @@ def test_only_their_owners_import_optional_libraries():
 def test_only_backends_knows_the_implementations():
     for name, tree in modules():
         if name not in ("backends", "reference"):
-            implementations = {"_native", "gpu", "cupy_module"} | ({"reference"} if name != "ops" else set())
+            implementations = {"_native", "gpu", "cuda_module", "cupy_module"} | (
+                {"reference"} if name != "ops" else set()
+            )
             assert not implementations & {target for target, ours in imported(name, tree) if ours}, name
 
 

@@ -9,7 +9,7 @@ from types import ModuleType, SimpleNamespace
 import isthmus as im
 import numpy as np
 import pytest
-from isthmus import arrays, backends, cupy_module, gpu
+from isthmus import arrays, backends, cuda_module, cupy_module
 
 native = pytest.importorskip("isthmus._native", reason="the compiled module is not built")
 KERNEL = im.RBF(1.0)
@@ -150,7 +150,7 @@ LAUNCHED = []
 @pytest.fixture
 def clear_launchers(monkeypatch):
     """Launchers are looked for anew, during the test and after it."""
-    found = (gpu.built_launcher, gpu._load_cuda, cupy_module.compiler)
+    found = (cuda_module.launcher, cuda_module._load, cupy_module.compiler)
     for cached in found:
         cached.cache_clear()
     yield monkeypatch
@@ -161,7 +161,7 @@ def clear_launchers(monkeypatch):
 
 def test_the_built_module_gets_the_device_and_the_stream(clear_launchers, where):
     clear_launchers.setitem(sys.modules, "isthmus._cuda", built())
-    launcher, why_not = gpu.built_launcher(90)
+    launcher, why_not = cuda_module.launcher(90)
     assert why_not == ""
     launches = [("describe", 1, b"task")]
     launcher.launch(launches, where)
@@ -181,7 +181,7 @@ def test_the_built_module_gets_the_device_and_the_stream(clear_launchers, where)
 )
 def test_a_built_module_that_cannot_run_here_says_why(clear_launchers, module, capability, why_not):
     clear_launchers.setitem(sys.modules, "isthmus._cuda", module)
-    launcher, found = gpu.built_launcher(capability)
+    launcher, found = cuda_module.launcher(capability)
     assert launcher is None and re.search(why_not, found)
 
 
@@ -191,7 +191,7 @@ def test_a_built_module_that_cannot_run_here_says_why(clear_launchers, module, c
 )
 def test_code_for_earlier_gpus_is_taken(clear_launchers, architectures, capability):
     clear_launchers.setitem(sys.modules, "isthmus._cuda", built(architectures))
-    assert gpu.built_launcher(capability)[0] is not None
+    assert cuda_module.launcher(capability)[0] is not None
 
 
 def test_missing_sources_and_a_missing_cupy_are_named(clear_launchers, sources):
@@ -217,7 +217,7 @@ def test_missing_sources_and_a_missing_cupy_are_named(clear_launchers, sources):
 
 def test_explain_has_a_note_for_each_better_implementation(emulated_gpu, monkeypatch):
     x = emulated_gpu.torch.eye(3)
-    monkeypatch.setattr(gpu, "built_launcher", lambda capability: (None, "it was not built"))
+    monkeypatch.setattr(cuda_module, "launcher", lambda capability: (None, "it was not built"))
     im.kernel_matrix(x, kernel=KERNEL)
     assert str(backends.explain()).splitlines() == [
         "kernel_matrix: reference on cpu, float32",
@@ -272,7 +272,7 @@ def test_info_names_the_gpu_backends(clear_launchers):
     info = backends.info()
     assert (info["gpu native"], info["gpu build cuda"]) == ("used", "13.0")
     clear_launchers.setitem(sys.modules, "isthmus._cuda", None)
-    for cached in (gpu.built_launcher, gpu._load_cuda):
+    for cached in (cuda_module.launcher, cuda_module._load):
         cached.cache_clear()
     info = backends.info()
     assert info["gpu native"].startswith("not used: ") and "gpu build cuda" not in info

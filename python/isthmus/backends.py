@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from . import arrays, cupy_module, gpu, machine, reference
+from . import arrays, cuda_module, cupy_module, gpu, machine, reference
 from .arrays import Array, Home
 from .config import settings, threads
 from .kernel_base import Kernel
@@ -305,10 +305,10 @@ def info() -> dict[str, str]:
     memory = machine.available_memory()
     found["memory available"] = "unknown" if memory is None else f"{memory / 2**30:.1f} GiB"
     found["gpu"] = arrays.gpu_report()
-    found["gpu native"] = f"not used: {text}" if (text := gpu.built_launcher()[1]) else "used"
+    found["gpu native"] = f"not used: {text}" if (text := cuda_module.launcher()[1]) else "used"
     text = why_not if native is None else cupy_module.compiler(native)[1]
     found["gpu nvrtc"] = f"not used: {text}" if text else "used"
-    found |= {f"gpu build {name}": text for name, text in gpu.build_info().items()}
+    found |= {f"gpu build {name}": text for name, text in cuda_module.build_info().items()}
     return found
 
 
@@ -388,7 +388,7 @@ def _launcher(name: str, where: Home) -> tuple[gpu.Launcher | None, str]:
     if capability < gpu.LEAST_CAPABILITY:
         found, least = (f"{number // 10}.{number % 10}" for number in (capability, gpu.LEAST_CAPABILITY))
         return None, f"{where.device} has compute capability {found}, below {least}"
-    return gpu.built_launcher(capability) if name == "native" else cupy_module.compiler(native)
+    return cuda_module.launcher(capability) if name == "native" else cupy_module.compiler(native)
 
 
 def _host_module() -> ModuleType | None:
