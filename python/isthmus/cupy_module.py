@@ -18,9 +18,12 @@ import numpy as np
 
 from .arrays import Home
 
-__all__ = ["Compiler", "compiler", "sources"]
+__all__ = ["OPTIONS", "Compiler", "compiler", "sources"]
 
 Entry = tuple[str, int, int, int]  # C++ type, threads of a block, bytes of shared memory, bytes of a task
+
+# CuPy adds the architecture and --device-as-default-execution-space itself; a second one is an error.
+OPTIONS = ("--std=c++17",)
 
 _LOG_LINES = 5
 _PLAIN_SHARED = 48 << 10  # bytes of shared memory that a block gets without asking
@@ -65,8 +68,7 @@ class Compiler:
     def _kernel(self, index: int, name: str) -> Any:
         """The kernel on the current device, whose number is `index`."""
         if (index, name) not in self._kernels:
-            # CuPy adds the architecture of the device itself and refuses a second one.
-            options = ("--std=c++17", f"-I{self._folder}")
+            options = (*OPTIONS, f"-I{self._folder}")
             try:
                 module = self._cupy.RawModule(code=self.source(name), options=options)
                 kernel = module.get_function(f"isthmus_{name}")
