@@ -19,7 +19,6 @@ FLOORS = [
     *("errors", "machine", "config", "kernel_base", "kernels", "arrays", "algebra", "spectral"),
     *("threadpool", "blas", "reference", "cuda_module", "cupy_module", "gpu", "backends"),
     *("bandwidth", "ops", "mmd", "gradient", "two_sample"),
-    *("bandwidth", "ops", "mmd", "gradient", "two_sample"),
     *("rows", "features"),
     *("training", "exact", "source_model", "models"),
     *(
