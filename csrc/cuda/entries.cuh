@@ -9,6 +9,16 @@
 namespace isthmus::ISTHMUS_ARCH {
 namespace {
 
+// How many blocks are to share a multiprocessor's registers: kBlocks of a body that has it.
+template <class Body>
+constexpr int blocks_of(long) {
+    return 1;
+}
+template <class Body>
+constexpr auto blocks_of(int) -> decltype(int(Body::kBlocks)) {
+    return Body::kBlocks;
+}
+
 using Large = Plain<float, 128, 2>;
 using Wide = Plain<double, 64, 1>;
 
@@ -50,9 +60,9 @@ using Wide = Plain<double, 64, 1>;
 
 // The kernel itself, inside namespace isthmus::cuda. Tasks stay where the launch puts them, so that indexing into one
 // copies nothing.
-#define ISTHMUS_CUDA_FUNCTION(function, ...)                                \
-    __global__ void __launch_bounds__((__VA_ARGS__::kThreads))              \
-        function(const __grid_constant__ typename __VA_ARGS__::Task task) { \
-        __VA_ARGS__::run(task);                                             \
+#define ISTHMUS_CUDA_FUNCTION(function, ...)                                                        \
+    __global__ void __launch_bounds__((__VA_ARGS__::kThreads), (blocks_of<__VA_ARGS__>(0)))         \
+        function(const __grid_constant__ typename __VA_ARGS__::Task task) {                         \
+        __VA_ARGS__::run(task);                                                                     \
     }
 #define ISTHMUS_CUDA_KERNEL(name, ...) extern "C" ISTHMUS_CUDA_FUNCTION(isthmus_##name, __VA_ARGS__)

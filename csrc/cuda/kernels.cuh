@@ -31,13 +31,18 @@ int thread();
 unsigned long long block();
 unsigned long long n_blocks();
 void sync_block();
+bool any_of_block(bool value);
 double from_lane_xor(double value, int mask);
 char* shared_memory();
 void copy16(void* to, const void* from);
+template <class T>
+void copy_number(T* to, const T* from, bool there);
 void end_copies();
 template <int kLater>
 void wait_for_copies();
 void multiply_tf32(float (&sum)[4], const unsigned (&a)[4], const unsigned (&b)[2]);
+void stream16(float* to, const float (&from)[4]);
+void stream16(double* to, const double (&from)[2]);
 unsigned bits_of(float x);
 float float_of(unsigned bits);
 }  // namespace isthmus::ISTHMUS_ARCH
@@ -57,11 +62,17 @@ constexpr int kMaxTerms = 24;
 // -- the machine --------------------------------------------------------------------------------------------------
 
 #if defined(__CUDACC__) || defined(__CUDACC_RTC__)
-ISTHMUS_DEVICE int thread() { return int(threadIdx.x); }
+ISTHMUS_DEVICE int thread() {
+    const int number = int(threadIdx.x);
+    __builtin_assume(number >= 0 && number < 1024);  // divisions become shifts
+    return number;
+}
 ISTHMUS_DEVICE int n_threads() { return int(blockDim.x); }
 ISTHMUS_DEVICE Size block() { return blockIdx.x; }
 ISTHMUS_DEVICE Size n_blocks() { return gridDim.x; }
 ISTHMUS_DEVICE void sync_block() { __syncthreads(); }
+// Whether `value` holds in a thread of the block: a barrier too.
+ISTHMUS_DEVICE bool any_of_block(bool value) { return __syncthreads_or(value) != 0; }
 ISTHMUS_DEVICE double from_lane_xor(double value, int mask) { return __shfl_xor_sync(~0u, value, mask); }
 ISTHMUS_DEVICE char* shared_memory() {
     extern __shared__ __align__(16) char shared[];
@@ -75,6 +86,18 @@ ISTHMUS_DEVICE void copy16(void* to, const void* from) {
     asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" ::"r"(at), "l"(from) : "memory");
 #else
     *static_cast<int4*>(to) = *static_cast<const int4*>(from);
+#endif
+}
+// One number in the same way, or 0 where none is there; `from` is an address of the array even then.
+template <class T>
+ISTHMUS_DEVICE void copy_number(T* to, const T* from, bool there) {
+#if __CUDA_ARCH__ >= 800
+    const unsigned at = unsigned(__cvta_generic_to_shared(to));
+    asm volatile("cp.async.ca.shared.global [%0], [%1], %2, %3;" ::"r"(at), "l"(from), "n"(sizeof(T)),
+                 "r"(there ? int(sizeof(T)) : 0)
+                 : "memory");
+#else
+    *to = there ? *from : T(0);
 #endif
 }
 ISTHMUS_DEVICE void end_copies() {
@@ -93,8 +116,7 @@ ISTHMUS_DEVICE void wait_for_copies() {
 // sum (16, 8) += a (16, 8) b (8, 8) in TF32: PTX mma.m16n8k8, whose fragments each lane holds as its number says.
 ISTHMUS_DEVICE void multiply_tf32(float (&sum)[4], const unsigned (&a)[4], const unsigned (&b)[2]) {
 #if __CUDA_ARCH__ >= 800
-    asm volatile(
-        "mma.sync.aligned.m16n8k8.row.col.f32.tf32.tf32.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, "
+    asm("mma.sync.aligned.m16n8k8.row.col.f32.tf32.tf32.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, "
         "{%0, %1, %2, %3};"
         : "+f"(sum[0]), "+f"(sum[1]), "+f"(sum[2]), "+f"(sum[3])
         : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
@@ -102,12 +124,31 @@ ISTHMUS_DEVICE void multiply_tf32(float (&sum)[4], const unsigned (&a)[4], const
     (void)sum, (void)a, (void)b;
 #endif
 }
+// 16 bytes on their border to global memory that is not soon read again.
+ISTHMUS_DEVICE void stream16(float* to, const float (&from)[4]) {
+    __stcs(reinterpret_cast<float4*>(to), make_float4(from[0], from[1], from[2], from[3]));
+}
+ISTHMUS_DEVICE void stream16(double* to, const double (&from)[2]) {
+    __stcs(reinterpret_cast<double2*>(to), make_double2(from[0], from[1]));
+}
 ISTHMUS_DEVICE unsigned bits_of(float x) { return __float_as_uint(x); }
 ISTHMUS_DEVICE float float_of(unsigned bits) { return __uint_as_float(bits); }
 #endif
 
 ISTHMUS_FN float fma(float a, float b, float c) { return ::fmaf(a, b, c); }
 ISTHMUS_FN double fma(double a, double b, double c) { return ::fma(a, b, c); }
+
+// x, or 0 where x < 0; NaN stays.
+ISTHMUS_FN float at_least_zero(float x) {
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 800
+    float larger;
+    asm("max.NaN.f32 %0, %1, 0f00000000;" : "=f"(larger) : "f"(x));
+    return larger;
+#else
+    return x < 0.0f ? 0.0f : x;
+#endif
+}
+ISTHMUS_FN double at_least_zero(double x) { return x < 0.0 ? 0.0 : x; }
 
 ISTHMUS_FN float sqrt(float x) {
 #if defined(__CUDA_ARCH__)
@@ -199,7 +240,7 @@ struct Packed {
 template <class T, int kSide_, int kQuads>
 struct Plain {
     static constexpr int kSide = kSide_, kEach = 4 * kQuads, kAcross = kSide / kEach, kThreads = kAcross * kAcross;
-    static constexpr int kStride = kSide + kGap;
+    static constexpr int kStride = kSide + kGap, kBlocks = 2, kExactSlabs = 0;
     ISTHMUS_DEVICE static int row(int i) { return i / 4 * (kSide / kQuads) + thread() / kAcross * 4 + i % 4; }
     ISTHMUS_DEVICE static int col(int j) { return j / 4 * (kSide / kQuads) + thread() % kAcross * 4 + j % 4; }
 
@@ -227,27 +268,27 @@ struct Plain {
     }
 };
 
+// x = high + low + what TF32 cannot hold.
+ISTHMUS_DEVICE void split(float x, unsigned& high, unsigned& low) {
+    high = bits_of(x) & 0xffffe000u;
+    low = bits_of(x - float_of(high));
+}
+
 // The same on tensor cores: each float32 number as two of TF32, three products. Eight warps, 64 x 32 values each, in
-// fragments of 16 x 8. The hardware truncates what it adds up, so sums of few dimensions are added outside of it.
+// fragments of 16 x 8. The hardware truncates what it adds up, so the sums of kExactSlabs slabs are added outside of it.
 struct Tensor {
-    static constexpr int kSide = 128, kEach = 8, kThreads = 256, kStride = kSide + kGap;
+    static constexpr int kSide = 128, kEach = 8, kThreads = 256, kStride = kSide + kGap, kBlocks = 2, kExactSlabs = 2;
     ISTHMUS_DEVICE static int lane() { return thread() % kWarp; }
     ISTHMUS_DEVICE static int row(int i) { return thread() / kWarp % 2 * 64 + i / 2 * 16 + i % 2 * 8 + lane() / 4; }
     ISTHMUS_DEVICE static int col(int j) { return thread() / kWarp / 2 * 32 + j / 2 * 8 + lane() % 4 * 2 + j % 2; }
-
-    // x = high + low + what TF32 cannot hold.
-    ISTHMUS_DEVICE static void split(float x, unsigned& high, unsigned& low) {
-        high = bits_of(x) & 0xffffe000u;
-        low = bits_of(x - float_of(high));
-    }
 
     template <Pairing kPairing>
     ISTHMUS_DEVICE static void add(const float* left, const float* right, float (&sum)[8][8]) {
         static_assert(kPairing == Pairing::Gram || kPairing == Pairing::Dot);
         const int top = thread() / kWarp % 2 * 64 + lane() / 4, side = thread() / kWarp / 2 * 32 + lane() / 4;
-        float part[4][4][4] = {};
-        ISTHMUS_UNROLL
-        for (int k = lane() % 4; k < kSlab + lane() % 4; k += 8) {
+        ISTHMUS_UNROLL_BY(1)
+        for (int step = 0; step < kSlab; step += 8) {
+            const int k = step + lane() % 4;
             unsigned b_high[4][2], b_low[4][2];
             ISTHMUS_UNROLL
             for (int n = 0; n < 4; ++n) ISTHMUS_UNROLL
@@ -258,81 +299,176 @@ struct Tensor {
                 ISTHMUS_UNROLL
                 for (int e = 0; e < 4; ++e)
                     split(left[(k + e / 2 * 4) * kStride + top + 16 * m + e % 2 * 8], high[e], low[e]);
+                float part[4][4];
                 ISTHMUS_UNROLL
-                for (int n = 0; n < 4; ++n) {
-                    multiply_tf32(part[m][n], low, b_high[n]);
-                    multiply_tf32(part[m][n], high, b_low[n]);
-                    multiply_tf32(part[m][n], high, b_high[n]);
-                }
+                for (int n = 0; n < 4; ++n) ISTHMUS_UNROLL
+                for (int e = 0; e < 4; ++e) part[n][e] = sum[2 * m + e / 2][2 * n + e % 2];
+                ISTHMUS_UNROLL
+                for (int n = 0; n < 4; ++n) multiply_tf32(part[n], low, b_high[n]);
+                ISTHMUS_UNROLL
+                for (int n = 0; n < 4; ++n) multiply_tf32(part[n], high, b_low[n]);
+                ISTHMUS_UNROLL
+                for (int n = 0; n < 4; ++n) multiply_tf32(part[n], high, b_high[n]);
+                ISTHMUS_UNROLL
+                for (int n = 0; n < 4; ++n) ISTHMUS_UNROLL
+                for (int e = 0; e < 4; ++e) sum[2 * m + e / 2][2 * n + e % 2] = part[n][e];
             }
         }
-        ISTHMUS_UNROLL
-        for (int i = 0; i < 8; ++i) ISTHMUS_UNROLL
-        for (int j = 0; j < 8; ++j) sum[i][j] += part[i / 2][j / 2][i % 2 * 2 + j % 2];
     }
 };
 
 template <class T, class Shape>
 constexpr int kSlabSize = kSlab * Shape::kStride;  // numbers of one side
 
-// Shared memory of a tile's products: two slabs of both sides, one multiplied while the other arrives.
+// Shared memory of a tile: two slabs of both sides, one multiplied while the other arrives; norms and weights of both
+// sides' rows; the sums of slabs that have been added.
 template <class T, class Shape>
-constexpr Size kProductBytes = 4 * kSlabSize<T, Shape> * sizeof(T);
+constexpr Size kSlabBytes = 4 * kSlabSize<T, Shape> * sizeof(T);
+template <class T, class Shape>
+constexpr Size kSideBytes = 4 * Shape::kSide * sizeof(T);
+template <class T, class Shape>
+constexpr Size kProductBytes = kSlabBytes<T, Shape> + kSideBytes<T, Shape> +
+                               (Shape::kExactSlabs ? Shape::kSide * Shape::kSide * sizeof(T) : 0);
 
-// Starts to copy kSlab dimensions of a side's rows, from its first panel, to shared memory.
+// Norms, or else weights, of the rows of a side, 0 left and 1 right, once a tile is formed.
 template <class T, class Shape>
-ISTHMUS_DEVICE void fetch_slab(const T* panels, Size depth, Size k, T* slab) {
-    constexpr int kVector = 16 / int(sizeof(T)), kInRow = Shape::kSide / kVector;
-    for (int at = thread(); at < kSlab * kInRow; at += Shape::kThreads) {
-        const int dimension = at / kInRow, row = at % kInRow * kVector;
-        copy16(slab + dimension * Shape::kStride + row,
-               panels + row / kPanel * depth * kPanel + (k + dimension) * kPanel + row % kPanel);
+ISTHMUS_DEVICE T* norms_of_side(int side) {
+    return reinterpret_cast<T*>(shared_memory() + kSlabBytes<T, Shape>) + side * Shape::kSide;
+}
+template <class T, class Shape>
+ISTHMUS_DEVICE T* weights_of_side(int side) {
+    return norms_of_side<T, Shape>(side + 2);
+}
+
+// A thread's share of copying kSlab dimensions of a side's rows to shared memory.
+template <class T, class Shape>
+struct Fetch {
+    static constexpr int kVector = 16 / int(sizeof(T)), kInRow = Shape::kSide / kVector;
+    static constexpr int kAtOnce = Shape::kThreads / kInRow;  // dimensions
+    static_assert(kSlab % kAtOnce == 0);
+    ISTHMUS_DEVICE static int row() { return thread() % kInRow * kVector; }
+    ISTHMUS_DEVICE static int dimension() { return thread() / kInRow; }
+    // From the first panel of the side.
+    ISTHMUS_DEVICE static Size offset(Size depth) {
+        return Size(row() / kPanel) * depth * kPanel + Size(dimension() * kPanel + row() % kPanel);
+    }
+    ISTHMUS_DEVICE static void slab(const T* from, T* slab) {
+        T* const to = slab + dimension() * Shape::kStride + row();
+        ISTHMUS_UNROLL
+        for (int k = 0; k < kSlab; k += kAtOnce) copy16(to + k * Shape::kStride, from + k * kPanel);
+    }
+};
+
+// sum += what other slabs have added up to, or the other way round. Each thread keeps its own numbers.
+template <class T, class Shape, bool kKeep>
+ISTHMUS_DEVICE void exchange_kept(T (&sum)[Shape::kEach][Shape::kEach], bool first) {
+    constexpr int kEach = Shape::kEach;
+    struct alignas(16) Four {
+        T number[4];
+    };
+    Four* const kept =
+        reinterpret_cast<Four*>(shared_memory() + kSlabBytes<T, Shape> + kSideBytes<T, Shape>) + thread();
+    ISTHMUS_UNROLL
+    for (int e = 0; e < kEach * kEach; e += 4) {
+        Four four = first ? Four{} : kept[e / 4 * Shape::kThreads];
+        ISTHMUS_UNROLL
+        for (int k = 0; k < 4; ++k) {
+            T& own = sum[(e + k) / kEach][(e + k) % kEach];
+            four.number[k] += own;
+            own = kKeep ? T(0) : four.number[k];
+        }
+        if constexpr (kKeep) kept[e / 4 * Shape::kThreads] = four;
     }
 }
 
-// sum = the products of all pairs of two sides' rows over all dimensions.
-template <class T, class Shape, Pairing kPairing>
-ISTHMUS_DEVICE void form_products(const T* left, const T* right, Size depth, T (&sum)[Shape::kEach][Shape::kEach]) {
+// sum = the products of all pairs of two sides' rows over all dimensions. `also` starts copies that are to be there by
+// the end. The slabs are still read by others when a thread returns.
+template <class T, class Shape, Pairing kPairing, class Also>
+ISTHMUS_DEVICE void form_products(const T* left, const T* right, Size depth, T (&sum)[Shape::kEach][Shape::kEach],
+                                  const Also& also) {
     T* const slabs = reinterpret_cast<T*>(shared_memory());
     constexpr int kSize = kSlabSize<T, Shape>;
-    const auto fetch = [&](Size k) {
-        T* const slab = slabs + k / kSlab % 2 * (2 * kSize);
-        fetch_slab<T, Shape>(left, depth, k, slab);
-        fetch_slab<T, Shape>(right, depth, k, slab + kSize);
+    using Own = Fetch<T, Shape>;
+    left += Own::offset(depth), right += Own::offset(depth);
+    const auto fetch = [&](int into) {
+        Own::slab(left, slabs + into * (2 * kSize));
+        Own::slab(right, slabs + into * (2 * kSize) + kSize);
+        left += kSlab * kPanel, right += kSlab * kPanel;
+        end_copies();
     };
     ISTHMUS_UNROLL
     for (int i = 0; i < Shape::kEach; ++i) ISTHMUS_UNROLL
     for (int j = 0; j < Shape::kEach; ++j) sum[i][j] = T(0);
-    sync_block();  // the slabs may still be read for the tile before
+    sync_block();  // shared memory may still be read for the tile before
+    also();
     fetch(0);
-    end_copies();
-    for (Size k = 0; k < depth; k += kSlab) {
-        if (k + kSlab < depth) fetch(k + kSlab);
-        end_copies();
-        wait_for_copies<1>();
-        sync_block();
-        const T* const slab = slabs + k / kSlab % 2 * (2 * kSize);
+    const int count = int(depth / kSlab);
+    ISTHMUS_UNROLL_BY(1)
+    for (int n = 0; n < count; ++n) {
+        wait_for_copies<0>();
+        sync_block();  // a slab is there for all, the other is read no more
+        if (n + 1 < count) fetch((n + 1) % 2);
+        if constexpr (Shape::kExactSlabs)
+            if (n && n % Shape::kExactSlabs == 0) exchange_kept<T, Shape, true>(sum, n == Shape::kExactSlabs);
+        const T* const slab = slabs + n % 2 * (2 * kSize);
         Shape::template add<kPairing>(slab, slab + kSize, sum);
-        sync_block();
     }
+    if constexpr (Shape::kExactSlabs)
+        if (count > Shape::kExactSlabs) exchange_kept<T, Shape, false>(sum, false);
 }
 
 // -- kernel values ------------------------------------------------------------------------------------------------
 
-// A single kernel whose scale the packed rows have.
+// f(values, i, j) in place of `kTogether` values of a thread from (i, j) on, through the slabs: one copy of f's code for
+// half a tile. No thread may still read them.
+template <class T, class Shape, int kTogether, class F>
+ISTHMUS_DEVICE void replace_each(T (&at)[Shape::kEach][Shape::kEach], const F& f) {
+    constexpr int kEach = Shape::kEach, kRows = 4;
+    static_assert(kRows * kEach * Shape::kThreads * sizeof(T) <= kSlabBytes<T, Shape> && kEach % kTogether == 0);
+    T* const own = reinterpret_cast<T*>(shared_memory()) + thread();
+    ISTHMUS_UNROLL
+    for (int first = 0; first < kEach; first += kRows) {
+        ISTHMUS_UNROLL
+        for (int e = 0; e < kRows * kEach; ++e) own[e * Shape::kThreads] = at[first + e / kEach][e % kEach];
+        ISTHMUS_UNROLL_BY(1)
+        for (int e = 0; e < kRows * kEach; e += kTogether) {
+            T some[kTogether];
+            ISTHMUS_UNROLL
+            for (int k = 0; k < kTogether; ++k) some[k] = own[(e + k) * Shape::kThreads];
+            f(some, first + e / kEach, e % kEach);
+            ISTHMUS_UNROLL
+            for (int k = 0; k < kTogether; ++k) own[(e + k) * Shape::kThreads] = some[k];
+        }
+        ISTHMUS_UNROLL
+        for (int e = 0; e < kRows * kEach; ++e) at[first + e / kEach][e % kEach] = own[e * Shape::kThreads];
+    }
+}
+
+// A single kernel whose scale the packed rows have. Its values are to be multiplied by `factor`.
 template <class T, class Kernel>
 struct One {
     static constexpr Pairing kPairing = natural(Kernel::kInput);
     Kernel kernel;
-    T weight;
-    ISTHMUS_DEVICE explicit One(const Terms<T>& terms) : kernel(terms.params[0]), weight(terms.weight[0]) {}
-    ISTHMUS_DEVICE T operator()(T u) const { return weight * kernel.value(u); }
+    T factor;
+    ISTHMUS_DEVICE explicit One(const Terms<T>& terms) : kernel(terms.params[0]), factor(terms.weight[0]) {}
+    ISTHMUS_DEVICE T operator()(T u) const { return factor * kernel.value(u); }
+    template <int kCount>
+    ISTHMUS_DEVICE void form(T (&u)[kCount]) const {
+        ISTHMUS_UNROLL
+        for (int e = 0; e < kCount; ++e) u[e] = kernel.value(u[e]);
+    }
+    template <class Shape>
+    ISTHMUS_DEVICE void form_tile(T (&at)[Shape::kEach][Shape::kEach]) const {
+        ISTHMUS_UNROLL
+        for (int i = 0; i < Shape::kEach; ++i) form(at[i]);
+    }
 };
 
 // A sum of Gaussians.
 template <class T>
 struct Gaussians {
     static constexpr Pairing kPairing = Pairing::Gram;
+    static constexpr T factor = 1;
     const Terms<T>& terms;
     ISTHMUS_DEVICE explicit Gaussians(const Terms<T>& given) : terms(given) {}
     ISTHMUS_DEVICE T operator()(T u) const {
@@ -340,35 +476,77 @@ struct Gaussians {
         for (int n = 0; n < terms.count; ++n) sum = fma(terms.weight[n], exp2_neg(terms.factor[n] * u), sum);
         return sum;
     }
+    template <int kCount>
+    ISTHMUS_DEVICE void form(T (&u)[kCount]) const {
+        T sum[kCount] = {};
+        ISTHMUS_UNROLL_BY(1)
+        for (int n = 0; n < terms.count; ++n) {
+            const T weight = terms.weight[n], scale = terms.factor[n];
+            ISTHMUS_UNROLL
+            for (int e = 0; e < kCount; ++e) sum[e] = fma(weight, exp2_neg(scale * u[e]), sum[e]);
+        }
+        ISTHMUS_UNROLL
+        for (int e = 0; e < kCount; ++e) u[e] = sum[e];
+    }
+    template <class Shape>
+    ISTHMUS_DEVICE void form_tile(T (&at)[Shape::kEach][Shape::kEach]) const {
+        ISTHMUS_UNROLL
+        for (int i = 0; i < Shape::kEach; ++i) form(at[i]);
+    }
 };
 
-template <class T>
-ISTHMUS_DEVICE_CALL T value_of_any(const Terms<T>& terms, T u) {
-    T sum = 0;
+// Each u's sum of any kernels, in its place.
+template <class T, int kCount>
+ISTHMUS_DEVICE void form_any(const Terms<T>& terms, T (&u)[kCount]) {
+    T sum[kCount] = {};
+    ISTHMUS_UNROLL_BY(1)
     for (int n = 0; n < terms.count; ++n) {
-        const T at = terms.factor[n] * u;
+        const T weight = terms.weight[n], scale = terms.factor[n];
         unsigned number = 0;
-#define ISTHMUS_X(K, name, n_params) \
-    if (terms.kernel[n] == number++) sum = fma(terms.weight[n], K<T>(terms.params[n]).value(at), sum);
+#define ISTHMUS_X(K, name, n_params)                                                             \
+    if (terms.kernel[n] == number++) {                                                           \
+        const K<T> kernel(terms.params[n]);                                                      \
+        ISTHMUS_UNROLL                                                                           \
+        for (int e = 0; e < kCount; ++e) sum[e] = fma(weight, kernel.value(scale * u[e]), sum[e]); \
+    }
         ISTHMUS_KERNELS(ISTHMUS_X)
 #undef ISTHMUS_X
     }
-    return sum;
+    ISTHMUS_UNROLL
+    for (int e = 0; e < kCount; ++e) u[e] = sum[e];
+}
+
+template <class T>
+ISTHMUS_DEVICE_CALL T value_of_any(const Terms<T>& terms, T u) {
+    T one[1] = {u};
+    form_any(terms, one);
+    return one[0];
 }
 
 // Any sum of kernels of one pairing.
 template <class T, Pairing kPairing_>
 struct Any {
     static constexpr Pairing kPairing = kPairing_;
+    static constexpr T factor = 1;
     const Terms<T>& terms;
     ISTHMUS_DEVICE explicit Any(const Terms<T>& given) : terms(given) {}
     ISTHMUS_DEVICE T operator()(T u) const { return value_of_any<T>(terms, u); }
+    template <int kCount>
+    ISTHMUS_DEVICE void form(T (&u)[kCount]) const {
+        form_any(terms, u);
+    }
+    template <class Shape>
+    ISTHMUS_DEVICE void form_tile(T (&at)[Shape::kEach][Shape::kEach]) const {
+        sync_block();  // the slabs may still be read
+        replace_each<T, Shape, 4>(at, [&](T(&u)[4], int, int) { form_any(terms, u); });
+    }
 };
 
 // |raw_scale (x - y)|^2 raw_factor, for pairs that the Gram trick would spoil.
 template <class T>
-ISTHMUS_DEVICE_CALL T direct_distance(const T* x, const T* y, Size d, const Terms<T>& terms) {
+ISTHMUS_DEVICE T direct_distance(const T* x, const T* y, Size d, const Terms<T>& terms) {
     T sum = 0;
+    ISTHMUS_UNROLL_BY(4)
     for (Size k = 0; k < d; ++k) {
         const T gap = terms.raw_scale * x[k] - terms.raw_scale * y[k];
         sum = fma(gap, gap, sum);
@@ -379,43 +557,84 @@ ISTHMUS_DEVICE_CALL T direct_distance(const T* x, const T* y, Size d, const Term
 // Two sides of a tile, counted from the samples' first rows.
 template <class T>
 struct Place {
-    Sample<T> left, right;
+    const Sample<T>&left, &right;
     Size row, col;
 };
 
-// The kernel values of a tile in place of its products. Rows past the samples have the values of rows of zeros.
+// Squared distances in place of products.
+template <class T, class Shape>
+ISTHMUS_DEVICE void form_distances(const Packed<T>& packed, const Place<T>& p, const Terms<T>& terms,
+                                   T (&at)[Shape::kEach][Shape::kEach]) {
+    constexpr int kEach = Shape::kEach;
+    const T *const left = norms_of_side<T, Shape>(0), *const right = norms_of_side<T, Shape>(1);
+    T left_norms[kEach], right_norms[kEach], left_most = 0, right_most = 0;
+    ISTHMUS_UNROLL
+    for (int i = 0; i < kEach; ++i) {
+        left_norms[i] = left[Shape::row(i)], right_norms[i] = right[Shape::col(i)];
+        left_most = left_norms[i] < left_most ? left_most : left_norms[i];
+        right_most = right_norms[i] < right_most ? right_most : right_norms[i];
+    }
+    ISTHMUS_UNROLL
+    for (int i = 0; i < kEach; ++i) ISTHMUS_UNROLL
+    for (int j = 0; j < kEach; ++j)
+        at[i][j] = at_least_zero(fma(T(-2), at[i][j], left_norms[i] + right_norms[j]));
+    if (p.left.panel == p.right.panel && p.row == p.col) ISTHMUS_UNROLL
+    for (int i = 0; i < kEach; ++i) ISTHMUS_UNROLL
+    for (int j = 0; j < kEach; ++j)
+        if (Shape::row(i) == Shape::col(j)) at[i][j] = 0;
+    // Few tiles have rows so long, fewer such a pair. Norms are loaded again, lest they fill registers in between.
+    bool spoilt = false;
+    if (!(terms.guard * (left_most + right_most) <= T(1))) {
+        const volatile T *const left_again = left, *const right_again = right;
+        ISTHMUS_UNROLL
+        for (int j = 0; j < kEach; ++j) right_norms[j] = right_again[Shape::col(j)];
+        ISTHMUS_UNROLL
+        for (int i = 0; i < kEach; ++i) {
+            const T norm = left_again[Shape::row(i)];
+            ISTHMUS_UNROLL
+            for (int j = 0; j < kEach; ++j) spoilt |= !(fma(terms.guard, norm + right_norms[j], -at[i][j]) <= T(1));
+        }
+    }
+    if (!any_of_block(spoilt)) return;
+    replace_each<T, Shape, 1>(at, [&](T(&u)[1], int i, int j) {
+        const Size row = p.row + Size(Shape::row(i)), col = p.col + Size(Shape::col(j));
+        if (fma(terms.guard, left[Shape::row(i)] + right[Shape::col(j)], -u[0]) <= T(1)) return;
+        if (row >= p.left.count || col >= p.right.count) return;
+        u[0] = direct_distance(p.left.rows + row * p.left.stride, p.right.rows + col * p.right.stride, packed.d, terms);
+    });
+}
+
+// The kernel values of a tile, but for Values::factor, in place of its products. Rows past the samples have the values
+// of rows of zeros. `also` starts copies that are to be there by the end.
+template <class T, class Shape, class Values, class Also>
+ISTHMUS_DEVICE void form_bare_values(const Packed<T>& packed, const Place<T>& p, const Terms<T>& terms,
+                                     const Values& values, T (&at)[Shape::kEach][Shape::kEach], const Also& also) {
+    const Size left = p.left.panel * kPanel + p.row, right = p.right.panel * kPanel + p.col;
+    const auto copy_sides = [&] {
+        also();
+        constexpr int kVector = 16 / int(sizeof(T)), kCopies = Shape::kSide / kVector;
+        constexpr bool kGram = Values::kPairing == Pairing::Gram;
+        static_assert(4 * kCopies <= Shape::kThreads);
+        if (const int copy = thread(); copy >= (kGram ? 0 : 2 * kCopies) && copy < 4 * kCopies) {
+            const int row = copy % kCopies * kVector;
+            const T* const from = copy < 2 * kCopies ? packed.norms : packed.weights;
+            copy16(norms_of_side<T, Shape>(copy / kCopies) + row, from + (copy / kCopies % 2 ? right : left) + row);
+        }
+    };
+    form_products<T, Shape, Values::kPairing>(packed.panels + left * packed.depth, packed.panels + right * packed.depth,
+                                              packed.depth, at, copy_sides);
+    if constexpr (Values::kPairing == Pairing::Gram) form_distances<T, Shape>(packed, p, terms, at);
+    values.template form_tile<Shape>(at);
+}
+
 template <class T, class Shape, class Values>
 ISTHMUS_DEVICE void form_values(const Packed<T>& packed, const Place<T>& p, const Terms<T>& terms,
                                 T (&at)[Shape::kEach][Shape::kEach]) {
-    const auto panels = [&](const Sample<T>& sample, Size row) {
-        return packed.panels + (sample.panel * kPanel + row) * packed.depth;
-    };
-    form_products<T, Shape, Values::kPairing>(panels(p.left, p.row), panels(p.right, p.col), packed.depth, at);
     const Values values(terms);
-    T left_norms[Shape::kEach], right_norms[Shape::kEach];
-    if constexpr (Values::kPairing == Pairing::Gram) ISTHMUS_UNROLL
-    for (int i = 0; i < Shape::kEach; ++i) {
-        left_norms[i] = packed.norms[p.left.panel * kPanel + p.row + Shape::row(i)];
-        right_norms[i] = packed.norms[p.right.panel * kPanel + p.col + Shape::col(i)];
-    }
-    const bool own = p.left.panel == p.right.panel && p.row == p.col;
+    form_bare_values<T, Shape>(packed, p, terms, values, at, [] {});
     ISTHMUS_UNROLL
     for (int i = 0; i < Shape::kEach; ++i) ISTHMUS_UNROLL
-    for (int j = 0; j < Shape::kEach; ++j) {
-        T u = at[i][j];
-        if constexpr (Values::kPairing == Pairing::Gram) {
-            const T norms = left_norms[i] + right_norms[j];
-            u = fma(T(-2), u, norms);
-            u = u < T(0) || (own && Shape::row(i) == Shape::col(j)) ? T(0) : u;
-            if (!(terms.guard * norms <= T(1) + u)) {
-                const Size row = p.row + Shape::row(i), col = p.col + Shape::col(j);
-                if (row < p.left.count && col < p.right.count)
-                    u = direct_distance(p.left.rows + row * p.left.stride, p.right.rows + col * p.right.stride,
-                                        packed.d, terms);
-            }
-        }
-        at[i][j] = values(u);
-    }
+    for (int j = 0; j < Shape::kEach; ++j) at[i][j] = values.factor * at[i][j];
 }
 
 // -- tiles of samples ---------------------------------------------------------------------------------------------
@@ -454,6 +673,15 @@ ISTHMUS_DEVICE Place<T> place_of(const Sample<T>& left, const Sample<T>& right, 
         p.row = t / across, p.col = t % across;
     p.row *= Shape::kSide, p.col *= Shape::kSide;
     return p;
+}
+
+// The tile after it.
+template <class T, class Shape>
+ISTHMUS_DEVICE void move_on(Place<T>& p) {
+    p.col += Shape::kSide;
+    if (p.col < p.right.count) return;
+    p.row += Shape::kSide;
+    p.col = p.left.panel == p.right.panel ? p.row : 0;
 }
 
 // The sum over a block of threads, in one order; for thread 0.

@@ -21,57 +21,160 @@ struct MatmulTask {
 
 constexpr int kColumns = 64;  // of v at once
 
-// partials[slice] = the slice's share of K v. Values of a tile go to shared memory, column by column, and are
-// multiplied there like any slab; sums of one tile in T, then float64.
+// A sum of many numbers with twice their digits, without float64 units, which most GPUs have few of.
+template <class T>
+struct LongSum {
+    T high = 0, low = 0;
+    ISTHMUS_DEVICE void add(T x) {
+        const T sum = high + x, part = sum - high;
+        low += (high - (sum - part)) + (x - part);
+        high = sum;
+    }
+    ISTHMUS_DEVICE double value() const { return double(high) + double(low); }
+};
+template <>
+struct LongSum<double> {
+    double sum = 0;
+    ISTHMUS_DEVICE void add(double x) { sum += x; }
+    ISTHMUS_DEVICE double value() const { return sum; }
+};
+
+// Half a tile in shared memory, values (kSide, kStride) in rows, and as many rows of v, (kColumns, kStride) in columns:
+// strides that put the rows which a warp reads on different banks. kOwn results in each thread.
+template <class T, class Shape>
+struct HalfTile {
+    static constexpr int kSide = Shape::kSide, kHalf = kSide / 2, kVector = 16 / int(sizeof(T));
+    static constexpr int kStride = kHalf + kVector, kWarps = Shape::kThreads / kWarp;
+    static constexpr int kRowsEach = kSide / kWarp, kColumnsEach = kColumns / kWarps, kOwn = kRowsEach * kColumnsEach;
+    ISTHMUS_DEVICE static int row(int e) { return e / kColumnsEach * kWarp + thread() % kWarp; }
+    ISTHMUS_DEVICE static int column(int e) { return e % kColumnsEach * kWarps + thread() / kWarp; }
+
+    ISTHMUS_DEVICE static void multiply(const T* values, const T* v, int n_columns, LongSum<T> (&total)[kOwn]) {
+        struct alignas(16) Vector {
+            T number[kVector];
+        };
+        T sum[kOwn] = {};
+        ISTHMUS_UNROLL_BY(1)
+        for (int k = 0; k < kHalf; k += kVector) {
+            Vector rows[kRowsEach];
+            ISTHMUS_UNROLL
+            for (int i = 0; i < kRowsEach; ++i)
+                rows[i] = *reinterpret_cast<const Vector*>(values + row(i * kColumnsEach) * kStride + k);
+            ISTHMUS_UNROLL
+            for (int c = 0; c < kColumnsEach; ++c) {
+                if (c * kWarps >= n_columns) break;
+                const Vector own = *reinterpret_cast<const Vector*>(v + column(c) * kStride + k);
+                ISTHMUS_UNROLL
+                for (int e = 0; e < kVector; ++e) ISTHMUS_UNROLL
+                for (int i = 0; i < kRowsEach; ++i) {
+                    T& to = sum[i * kColumnsEach + c];
+                    to = fma(rows[i].number[e], own.number[e], to);
+                }
+            }
+        }
+        ISTHMUS_UNROLL
+        for (int e = 0; e < kOwn; ++e) total[e].add(sum[e]);
+    }
+};
+
+// The same on tensor cores: 16 rows a warp. The small products are added up apart from the large, which truncation
+// costs least.
+template <>
+struct HalfTile<float, Tensor> {
+    static constexpr int kSide = Tensor::kSide, kHalf = kSide / 2, kStride = kHalf + 4;
+    static constexpr int kFragments = kColumns / 8, kOwn = 4 * kFragments;
+    static_assert(Tensor::kThreads / kWarp * 16 == kSide);
+    ISTHMUS_DEVICE static int row(int e) { return thread() / kWarp * 16 + Tensor::lane() / 4 + e % 4 / 2 * 8; }
+    ISTHMUS_DEVICE static int column(int e) { return e / 4 * 8 + Tensor::lane() % 4 * 2 + e % 2; }
+
+    ISTHMUS_DEVICE static void multiply(const float* values, const float* v, int n_columns,
+                                        LongSum<float> (&total)[kOwn]) {
+        float large[kFragments][4] = {}, small[kFragments][4] = {};
+        ISTHMUS_UNROLL_BY(1)
+        for (int k = Tensor::lane() % 4; k < kHalf; k += 8) {
+            unsigned high[4], low[4];
+            ISTHMUS_UNROLL
+            for (int e = 0; e < 4; ++e) split(values[row(e % 2 * 2) * kStride + k + e / 2 * 4], high[e], low[e]);
+            ISTHMUS_UNROLL
+            for (int n = 0; n < kFragments; ++n) {
+                if (8 * n >= n_columns) break;
+                unsigned b_high[2], b_low[2];
+                ISTHMUS_UNROLL
+                for (int e = 0; e < 2; ++e)
+                    split(v[(8 * n + Tensor::lane() / 4) * kStride + k + 4 * e], b_high[e], b_low[e]);
+                multiply_tf32(small[n], low, b_high);
+                multiply_tf32(large[n], high, b_high);
+                multiply_tf32(small[n], high, b_low);
+            }
+        }
+        ISTHMUS_UNROLL
+        for (int e = 0; e < kOwn; ++e) total[e].add(large[e / 4][e % 4] + small[e / 4][e % 4]);
+    }
+};
+
+// partials[slice] = the slice's share of K v. A tile's values go to the slabs, half of its columns at a time, and are
+// multiplied there; sums of half a tile in T, then in a longer format. One block has all registers of a multiprocessor.
 template <class T, class Shape, class Values>
 struct Multiply {
     using Task = MatmulTask<T>;
-    static constexpr int kThreads = Shape::kThreads, kSide = Shape::kSide, kStride = kSide + kGap;
-    static constexpr int kRowsEach = 4, kRowGroups = kSide / kRowsEach, kGroups = kThreads / kRowGroups;
-    static constexpr int kColumnsEach = kColumns / kGroups;
-    static constexpr Size kShared = kProductBytes<T, Shape> + kSide * (kStride + kColumns) * sizeof(T);
+    using Half = HalfTile<T, Shape>;
+    static constexpr int kThreads = Shape::kThreads, kSide = Shape::kSide, kHalf = Half::kHalf, kEach = Shape::kEach;
+    static constexpr Size kShared = kProductBytes<T, Shape> + kColumns * Half::kStride * sizeof(T);
+    static_assert(kSide * Half::kStride * sizeof(T) <= kSlabBytes<T, Shape>);
     ISTHMUS_DEVICE static void run(const Task& t) {
-        static_assert(kGroups * kRowGroups == Shape::kThreads && kGroups * kColumnsEach == kColumns);
-        T* const values = reinterpret_cast<T*>(shared_memory() + kProductBytes<T, Shape>);  // (kSide, kStride)
-        T* const v = values + kSide * kStride;                                              // (kSide, kColumns)
-        const Size row = block() / t.n_slices * kSide, slice = block() % t.n_slices;
-        const int own_row = thread() % kRowGroups * kRowsEach, own_column = thread() / kRowGroups * kColumnsEach;
+        const Values values(t.terms);
+        T* const half = reinterpret_cast<T*>(shared_memory());
+        T* const v = reinterpret_cast<T*>(shared_memory() + kProductBytes<T, Shape>);
+        const Size slice = block() % t.n_slices;
         for (Size column = 0; column < t.n_columns; column += kColumns) {
-            double total[kRowsEach][kColumnsEach] = {};
-            for (Size tile = slice * t.right_tiles; tile < (slice + 1) * t.right_tiles && tile * kSide < t.right.count;
-                 ++tile) {
-                Place<T> p{t.left, t.right, row, tile * kSide};
-                T at[Shape::kEach][Shape::kEach];
-                form_values<T, Shape, Values>(t.packed, p, t.terms, at);
+            const int n_columns = int(t.n_columns - column < kColumns ? t.n_columns - column : kColumns);
+            LongSum<T> total[Half::kOwn];
+            Place<T> p{t.left, t.right, block() / t.n_slices * kSide, slice * t.right_tiles * kSide};
+            for (Size tile = 0; tile < t.right_tiles && p.col < t.right.count; ++tile, p.col += kSide) {
+                T at[kEach][kEach];
+                form_bare_values<T, Shape>(t.packed, p, t.terms, values, at,
+                                           [&] { fetch(t, p.col, column, n_columns, v); });
+                if (t.skip_diagonal && p.row == p.col) ISTHMUS_UNROLL
+                for (int i = 0; i < kEach; ++i) ISTHMUS_UNROLL
+                for (int j = 0; j < kEach; ++j)
+                    if (Shape::row(i) == Shape::col(j)) at[i][j] = 0;
                 ISTHMUS_UNROLL
-                for (int i = 0; i < Shape::kEach; ++i) ISTHMUS_UNROLL
-                for (int j = 0; j < Shape::kEach; ++j) {
-                    const bool skip = t.skip_diagonal && p.row + Shape::row(i) == p.col + Shape::col(j);
-                    values[Shape::col(j) * kStride + Shape::row(i)] = skip ? T(0) : at[i][j];
+                for (int from = 0; from < kSide; from += kHalf) {
+                    sync_block();  // the slabs and v may still be read
+                    if (from) fetch(t, p.col + kHalf, column, n_columns, v);
+                    end_copies();
+                    ISTHMUS_UNROLL
+                    for (int i = 0; i < kEach; ++i) ISTHMUS_UNROLL
+                    for (int j = 0; j < kEach; ++j) {
+                        const int col = Shape::col(j) - from;
+                        if (col >= 0 && col < kHalf) half[Shape::row(i) * Half::kStride + col] = at[i][j];
+                    }
+                    wait_for_copies<0>();
+                    sync_block();
+                    Half::multiply(half, v, n_columns, total);
                 }
-                for (int e = thread(); e < kSide * kColumns; e += Shape::kThreads) {
-                    const Size from = p.col + Size(e / kColumns), q = column + Size(e % kColumns);
-                    v[e] = from < t.right.count && q < t.n_columns ? t.v[from * t.n_columns + q] : T(0);
-                }
-                sync_block();
-                T sum[kRowsEach][kColumnsEach] = {};
-                ISTHMUS_UNROLL_BY(8)
-                for (int k = 0; k < kSide; ++k) ISTHMUS_UNROLL
-                for (int i = 0; i < kRowsEach; ++i) ISTHMUS_UNROLL
-                for (int q = 0; q < kColumnsEach; ++q)
-                    sum[i][q] = fma(values[k * kStride + own_row + i], v[k * kColumns + own_column + q], sum[i][q]);
-                ISTHMUS_UNROLL
-                for (int i = 0; i < kRowsEach; ++i) ISTHMUS_UNROLL
-                for (int q = 0; q < kColumnsEach; ++q) total[i][q] += double(sum[i][q]);
-                sync_block();
             }
-            for (int i = 0; i < kRowsEach; ++i)
-                for (int q = 0; q < kColumnsEach; ++q) {
-                    const Size to = row + Size(own_row + i), at = column + Size(own_column + q);
-                    if (to >= t.left.count || at >= t.n_columns) continue;
-                    double& partial = t.partials[(slice * t.left.count + to) * t.n_columns + at];
-                    partial = t.add ? partial + total[i][q] : total[i][q];
-                }
+            ISTHMUS_UNROLL
+            for (int e = 0; e < Half::kOwn; ++e) {
+                const Size to = p.row + Size(Half::row(e)), at = column + Size(Half::column(e));
+                if (to >= t.left.count || at >= t.n_columns) continue;
+                double& partial = t.partials[(slice * t.left.count + to) * t.n_columns + at];
+                const double found = double(values.factor) * total[e].value();
+                partial = t.add ? partial + found : found;
+            }
+        }
+    }
+
+  private:
+    // Starts to copy kHalf rows of v; zeros past them.
+    ISTHMUS_DEVICE static void fetch(const Task& t, Size row, Size column, int n_columns, T* v) {
+        ISTHMUS_UNROLL_BY(1)
+        for (int e = thread(); e < kHalf * kColumns; e += kThreads) {
+            const int k = e / kColumns, q = e % kColumns;
+            if (q >= (n_columns + 7) / 8 * 8) continue;
+            const bool there = row + Size(k) < t.right.count && q < n_columns;
+            copy_number(v + q * Half::kStride + k, t.v + (there ? (row + Size(k)) * t.n_columns + column + Size(q) : 0),
+                        there);
         }
     }
 };

@@ -10,14 +10,17 @@ std::vector<Launch> block_sums(const Device& device, const std::vector<Block<T>>
     bool crosses = false;
     for (const Pair& p : pairs) crosses = crosses || blocks[p.left].group != blocks[p.right].group;
     for (const Block<T>& b : blocks) plan.add(b.rows, b.weights, crosses ? 0 : b.group);
-    std::vector<Size> names, first_tile{0};
+    Size n_tiles = 0;
+    for (const Pair& p : pairs) n_tiles += plan.tiles(p.left, p.right);
+    const unsigned run_tiles = plan.run_tiles(n_tiles);
+    std::vector<Size> names, first_run{0};
     for (const Pair& p : pairs) {
         names.push_back(p.left), names.push_back(p.right);
-        first_tile.push_back(first_tile.back() + plan.tiles(p.left, p.right));
+        first_run.push_back(first_run.back() + (plan.tiles(p.left, p.right) + run_tiles - 1) / run_tiles);
     }
-    const Size n_tiles = first_tile.back();
-    const auto pairs_at = plan.describe(names), first_at = plan.describe(first_tile);
-    const auto partials_at = plan.space.template room<double>(n_tiles);
+    const Size n_runs = first_run.back();
+    const auto pairs_at = plan.describe(names), first_at = plan.describe(first_run);
+    const auto partials_at = plan.space.template room<double>(n_runs);
     plan.begin();
     const auto* const pair_list = reinterpret_cast<const cuda::PairOf*>(plan.space[pairs_at]);
     const Size* const first = plan.space[first_at];
@@ -27,9 +30,9 @@ std::vector<Launch> block_sums(const Device& device, const std::vector<Block<T>>
         const Shape<T> shape(device, pass.pairing);
         const cuda::Packed<T> packed = plan.pack(pass);
         for (const Part<T>& part : parts_of<T>(pass, d)) {
-            plan.launch("sum_" + shape.name + "_" + part.values, plan.blocks_for(n_tiles),
-                        cuda::SumTask<T>{packed, part.terms, plan.samples(), pair_list, first, pairs.size(), n_tiles,
-                                         partials});
+            plan.launch("sum_" + shape.name + "_" + part.values, plan.blocks_for(n_runs),
+                        cuda::SumTask<T>{packed, part.terms, plan.samples(), pair_list, first, pairs.size(),
+                                         unsigned(n_runs), run_tiles, partials});
             plan.launch("add_partials", pairs.size(), cuda::AddTask{pair_list, first, partials, sums, add});
             add = true;
         }

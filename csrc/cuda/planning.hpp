@@ -196,6 +196,10 @@ class Plan {
         const Size down = cuda::tiles_across(samples_[left].count, side());
         return left == right ? cuda::tiles_in_triangle(down) : down * cuda::tiles_across(samples_[right].count, side());
     }
+    // Tiles whose sum is one partial: few enough that blocks of threads end together, so many that partials are few.
+    unsigned run_tiles(Size n_tiles) const {
+        return unsigned(std::max<Size>({1, n_tiles / (device_.processors * Size(64)), n_tiles >> 30}));
+    }
     // Blocks that take many tiles each: enough to fill the GPU twice over.
     std::size_t blocks_for(std::size_t tiles) const {
         return std::min<std::size_t>(tiles, std::size_t(device_.processors) * 4);

@@ -16,55 +16,68 @@ struct SumTask {
     Terms<T> terms;
     const Sample<T>* samples;
     const PairOf* pairs;
-    const Size* first_tile;  // tiles of pair p: first_tile[p] to first_tile[p + 1]
-    Size n_pairs, n_tiles;
-    double* partials;  // (n_tiles,)
+    const Size* first_run;  // runs of pair p: first_run[p] to first_run[p + 1]
+    Size n_pairs;
+    unsigned n_runs, run_tiles;
+    double* partials;  // (n_runs,)
 };
 
-// partials[tile] = sum w_i w_j k_ij over the tile's pairs, over i < j for a sample with itself.
+// partials[run] = sum w_i w_j k_ij over the pairs of a run of tiles, over i < j for a sample with itself. A tile's sum
+// is a tree of few additions in T.
 template <class T, class Shape, class Values>
 struct Sums {
     using Task = SumTask<T>;
-    static constexpr int kThreads = Shape::kThreads;
-    static constexpr Size kShared = kProductBytes<T, Shape>;
+    static constexpr int kThreads = Shape::kThreads, kBlocks = Shape::kBlocks;
+    static constexpr Size kShared = kProductBytes<T, Shape> + kThreads * sizeof(double);
     ISTHMUS_DEVICE static void run(const Task& t) {
-        for (Size tile = block(); tile < t.n_tiles; tile += n_blocks()) {
-            const Size pair = interval_of(t.first_tile, t.n_pairs, tile);
+        const Values values(t.terms);
+        double& total = reinterpret_cast<double*>(shared_memory() + kProductBytes<T, Shape>)[thread()];
+        for (unsigned run = unsigned(block()); run < t.n_runs; run += unsigned(n_blocks())) {
+            const Size pair = interval_of(t.first_run, t.n_pairs, run);
             const PairOf who = t.pairs[pair];
-            const Place<T> p = place_of<T, Shape>(t.samples[who.left], t.samples[who.right], tile - t.first_tile[pair]);
-            T at[Shape::kEach][Shape::kEach];
-            form_values<T, Shape, Values>(t.packed, p, t.terms, at);
-            const bool diagonal = who.left == who.right && p.row == p.col;
-            double total = 0;
-            ISTHMUS_UNROLL
-            for (int i = 0; i < Shape::kEach; ++i) {
-                // Few additions in T, then float64.
-                T parts[Shape::kEach];
-                ISTHMUS_UNROLL
-                for (int j = 0; j < Shape::kEach; ++j) {
-                    const T weight = t.packed.weights[p.right.panel * kPanel + p.col + Shape::col(j)];
-                    parts[j] = diagonal && Shape::row(i) >= Shape::col(j) ? T(0) : weight * at[i][j];
-                }
-                ISTHMUS_UNROLL
-                for (int half = Shape::kEach / 2; half; half /= 2) ISTHMUS_UNROLL
-                for (int j = 0; j < half; ++j) parts[j] += parts[j + half];
-                total += double(t.packed.weights[p.left.panel * kPanel + p.row + Shape::row(i)]) * double(parts[0]);
-            }
-            total = sum_of_block<kThreads>(total);
-            if (thread() == 0) t.partials[tile] = total;
+            Place<T> p = place_of<T, Shape>(t.samples[who.left], t.samples[who.right],
+                                            (run - t.first_run[pair]) * t.run_tiles);
+            total = 0;
+            for (int left_over = int(t.run_tiles); left_over && p.row < p.left.count; --left_over, move_on<T, Shape>(p))
+                total += double(sum_of_tile(t, values, p));
+            const double sum = sum_of_block<kThreads>(double(values.factor) * total);
+            if (thread() == 0) t.partials[run] = sum;
         }
+    }
+
+  private:
+    // The own pairs of a thread.
+    ISTHMUS_DEVICE static T sum_of_tile(const Task& t, const Values& values, const Place<T>& p) {
+        constexpr int kEach = Shape::kEach;
+        T at[kEach][kEach];
+        form_bare_values<T, Shape>(t.packed, p, t.terms, values, at, [] {});
+        if (p.left.panel == p.right.panel && p.row == p.col) ISTHMUS_UNROLL
+        for (int i = 0; i < kEach; ++i) ISTHMUS_UNROLL
+        for (int j = 0; j < kEach; ++j)
+            if (Shape::row(i) >= Shape::col(j)) at[i][j] = 0;
+        const T *const left = weights_of_side<T, Shape>(0), *const right = weights_of_side<T, Shape>(1);
+        T rows[kEach] = {}, sum = 0;
+        ISTHMUS_UNROLL
+        for (int j = 0; j < kEach; ++j) {
+            const T weight = right[Shape::col(j)];
+            ISTHMUS_UNROLL
+            for (int i = 0; i < kEach; ++i) rows[i] = fma(weight, at[i][j], rows[i]);
+        }
+        ISTHMUS_UNROLL
+        for (int i = 0; i < kEach; ++i) sum = fma(left[Shape::row(i)], rows[i], sum);
+        return sum;
     }
 };
 
 struct AddTask {
     const PairOf* pairs;
-    const Size* first_tile;
+    const Size* first_run;
     const double* partials;
     double* sums;
     Size add;  // to what is there
 };
 
-// sums[pair] = its tiles' partials, twice those of a sample with itself. One block a pair.
+// sums[pair] = its runs' partials, twice those of a sample with itself. One block a pair.
 struct AddPartials {
     using Task = AddTask;
     static constexpr int kThreads = 256;
@@ -72,8 +85,8 @@ struct AddPartials {
     ISTHMUS_DEVICE static void run(const Task& t) {
         const Size pair = block();
         double total = 0;
-        for (Size tile = t.first_tile[pair] + Size(thread()); tile < t.first_tile[pair + 1]; tile += kThreads)
-            total += t.partials[tile];
+        for (Size run = t.first_run[pair] + Size(thread()); run < t.first_run[pair + 1]; run += kThreads)
+            total += t.partials[run];
         total = sum_of_block<kThreads>(total);
         if (thread() != 0) return;
         if (t.pairs[pair].left == t.pairs[pair].right) total *= 2;

@@ -29,6 +29,7 @@ struct Barrier {
 struct Copy {
     void* to;
     const void* from;
+    std::size_t size, read;  // bytes; zeros past those that are read
 };
 
 struct Fiber {
@@ -53,6 +54,7 @@ struct Machine {
     std::vector<Open> open;
     std::vector<Barrier> warps;
     Barrier all;
+    bool any[3] = {};  // of the barriers of all
     alignas(16) char shared[200 << 10];
     std::function<void()> body;
 };
@@ -96,6 +98,7 @@ inline void launch(unsigned long long n_blocks, int n_threads, bool reverse, std
         m.fibers = std::vector<Fiber>(std::size_t(n_threads));
         m.open.assign(std::size_t(n_threads), Open{});
         m.all = {n_threads, 0, 0};
+        m.any[0] = m.any[1] = m.any[2] = false;
         m.warps.assign(std::size_t((n_threads + kWarpSize - 1) / kWarpSize), {kWarpSize, 0, 0});
         for (std::size_t i = 0; i < m.fibers.size(); ++i) {
             Fiber& fiber = m.fibers[i];
@@ -133,8 +136,21 @@ namespace {
 inline int thread() { return emulated_gpu::machine().current; }
 inline unsigned long long block() { return emulated_gpu::machine().block; }
 inline unsigned long long n_blocks() { return emulated_gpu::machine().n_blocks; }
-inline void sync_block() { emulated_gpu::wait_at(emulated_gpu::machine().all); }
 inline char* shared_memory() { return emulated_gpu::machine().shared; }
+
+inline bool any_of_block(bool value) {
+    using namespace emulated_gpu;
+    Machine& m = machine();
+    const std::size_t turn = std::size_t(m.all.generation % 3);
+    m.any[(turn + 1) % 3] = false;  // of the next barrier; that of the last may still be read
+    m.any[turn] = m.any[turn] || value;
+    wait_at(m.all);
+    return m.any[turn];
+}
+inline void sync_block() { any_of_block(false); }
+
+inline void stream16(float* to, const float (&from)[4]) { std::memcpy(to, from, 16); }
+inline void stream16(double* to, const double (&from)[2]) { std::memcpy(to, from, 16); }
 
 inline double from_lane_xor(double value, int mask) {
     using namespace emulated_gpu;
@@ -147,7 +163,12 @@ inline double from_lane_xor(double value, int mask) {
 
 inline void copy16(void* to, const void* from) {
     using namespace emulated_gpu;
-    machine().fibers[std::size_t(machine().current)].groups.back().push_back({to, from});
+    machine().fibers[std::size_t(machine().current)].groups.back().push_back({to, from, 16, 16});
+}
+template <class T>
+inline void copy_number(T* to, const T* from, bool there) {
+    using namespace emulated_gpu;
+    machine().fibers[std::size_t(machine().current)].groups.back().push_back({to, from, sizeof(T), there * sizeof(T)});
 }
 inline void end_copies() {
     using namespace emulated_gpu;
@@ -158,7 +179,10 @@ inline void wait_for_copies() {
     using namespace emulated_gpu;
     auto& groups = machine().fibers[std::size_t(machine().current)].groups;
     while (groups.size() > kLater + 1) {
-        for (const Copy& copy : groups.front()) std::memcpy(copy.to, copy.from, 16);
+        for (const Copy& copy : groups.front()) {
+            std::memset(copy.to, 0, copy.size);
+            std::memcpy(copy.to, copy.from, copy.read);
+        }
         groups.erase(groups.begin());
     }
 }
