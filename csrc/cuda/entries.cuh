@@ -3,6 +3,7 @@
 
 #include "matmul.cuh"
 #include "pack.cuh"
+#include "small.cuh"
 #include "store.cuh"
 #include "sum.cuh"
 
@@ -41,6 +42,11 @@ using Wide = Plain<double, 64, 1>;
     ISTHMUS_CUDA_PLAIN(X, name##_float64, Consumer, double, Wide) \
     ISTHMUS_CUDA_SMOOTH(X, name##_tensor, Consumer, float, Tensor)
 
+#define ISTHMUS_CUDA_SMALL(X, depth)                              \
+    X(small_##depth##_rbf, SmallSums<depth, One<float, Rbf<float>>>)   \
+    X(small_##depth##_gaussians, SmallSums<depth, Gaussians<float>>)   \
+    X(small_##depth##_gram, SmallSums<depth, Any<float, Pairing::Gram>>)
+
 #define ISTHMUS_CUDA_ENTRIES(X)                \
     X(describe, Describe)                      \
     X(column_sums_float32, ColumnSums<float>)  \
@@ -54,6 +60,8 @@ using Wide = Plain<double, 64, 1>;
     X(diagonals_float64, Diagonals<double>)    \
     X(add_slices_float32, AddSlices<float>)    \
     X(add_slices_float64, AddSlices<double>)   \
+    ISTHMUS_CUDA_SMALL(X, 128)                 \
+    ISTHMUS_CUDA_SMALL(X, 256)                 \
     ISTHMUS_CUDA_CONSUMER(X, sum, Sums)        \
     ISTHMUS_CUDA_CONSUMER(X, store, Store)     \
     ISTHMUS_CUDA_CONSUMER(X, matmul, Multiply)

@@ -275,7 +275,8 @@ ISTHMUS_DEVICE void split(float x, unsigned& high, unsigned& low) {
 }
 
 // The same on tensor cores: each float32 number as two of TF32, three products. Eight warps, 64 x 32 values each, in
-// fragments of 16 x 8. The hardware truncates what it adds up, so the sums of kExactSlabs slabs are added outside of it.
+// fragments of 16 x 8. The hardware truncates what it adds up, so the sums of kExactSlabs slabs are added outside of it:
+// of centred rows, whose products differ in sign; else those of each step, which costs as many instructions again.
 struct Tensor {
     static constexpr int kSide = 128, kEach = 8, kThreads = 256, kStride = kSide + kGap, kBlocks = 2, kExactSlabs = 2;
     ISTHMUS_DEVICE static int lane() { return thread() % kWarp; }
@@ -285,6 +286,7 @@ struct Tensor {
     template <Pairing kPairing>
     ISTHMUS_DEVICE static void add(const float* left, const float* right, float (&sum)[8][8]) {
         static_assert(kPairing == Pairing::Gram || kPairing == Pairing::Dot);
+        constexpr bool kCentred = kPairing == Pairing::Gram;
         const int top = thread() / kWarp % 2 * 64 + lane() / 4, side = thread() / kWarp / 2 * 32 + lane() / 4;
         ISTHMUS_UNROLL_BY(1)
         for (int step = 0; step < kSlab; step += 8) {
@@ -302,7 +304,7 @@ struct Tensor {
                 float part[4][4];
                 ISTHMUS_UNROLL
                 for (int n = 0; n < 4; ++n) ISTHMUS_UNROLL
-                for (int e = 0; e < 4; ++e) part[n][e] = sum[2 * m + e / 2][2 * n + e % 2];
+                for (int e = 0; e < 4; ++e) part[n][e] = kCentred ? sum[2 * m + e / 2][2 * n + e % 2] : 0.0f;
                 ISTHMUS_UNROLL
                 for (int n = 0; n < 4; ++n) multiply_tf32(part[n], low, b_high[n]);
                 ISTHMUS_UNROLL
@@ -311,7 +313,10 @@ struct Tensor {
                 for (int n = 0; n < 4; ++n) multiply_tf32(part[n], high, b_high[n]);
                 ISTHMUS_UNROLL
                 for (int n = 0; n < 4; ++n) ISTHMUS_UNROLL
-                for (int e = 0; e < 4; ++e) sum[2 * m + e / 2][2 * n + e % 2] = part[n][e];
+                for (int e = 0; e < 4; ++e) {
+                    float& to = sum[2 * m + e / 2][2 * n + e % 2];
+                    to = kCentred ? part[n][e] : to + part[n][e];
+                }
             }
         }
     }
@@ -388,6 +393,7 @@ ISTHMUS_DEVICE void form_products(const T* left, const T* right, Size depth, T (
                                   const Also& also) {
     T* const slabs = reinterpret_cast<T*>(shared_memory());
     constexpr int kSize = kSlabSize<T, Shape>;
+    constexpr bool kKept = Shape::kExactSlabs > 0 && kPairing == Pairing::Gram;
     using Own = Fetch<T, Shape>;
     left += Own::offset(depth), right += Own::offset(depth);
     const auto fetch = [&](int into) {
@@ -408,12 +414,12 @@ ISTHMUS_DEVICE void form_products(const T* left, const T* right, Size depth, T (
         wait_for_copies<0>();
         sync_block();  // a slab is there for all, the other is read no more
         if (n + 1 < count) fetch((n + 1) % 2);
-        if constexpr (Shape::kExactSlabs)
+        if constexpr (kKept)
             if (n && n % Shape::kExactSlabs == 0) exchange_kept<T, Shape, true>(sum, n == Shape::kExactSlabs);
         const T* const slab = slabs + n % 2 * (2 * kSize);
         Shape::template add<kPairing>(slab, slab + kSize, sum);
     }
-    if constexpr (Shape::kExactSlabs)
+    if constexpr (kKept)
         if (count > Shape::kExactSlabs) exchange_kept<T, Shape, false>(sum, false);
 }
 

@@ -39,6 +39,16 @@ struct LongSum<double> {
     ISTHMUS_DEVICE double value() const { return sum; }
 };
 
+template <int n>
+struct Count {
+    static constexpr int value = n;
+};
+// Calls f with the least even number of groups of 8 columns that hold them all.
+template <class F>
+ISTHMUS_DEVICE void for_groups(int n_columns, const F& f) {
+    n_columns <= 16 ? f(Count<2>{}) : n_columns <= 32 ? f(Count<4>{}) : n_columns <= 48 ? f(Count<6>{}) : f(Count<8>{});
+}
+
 // Half a tile in shared memory, values (kSide, kStride) in rows, and as many rows of v, (kColumns, kStride) in columns:
 // strides that put the rows which a warp reads on different banks. kOwn results in each thread.
 template <class T, class Shape>
@@ -46,10 +56,12 @@ struct HalfTile {
     static constexpr int kSide = Shape::kSide, kHalf = kSide / 2, kVector = 16 / int(sizeof(T));
     static constexpr int kStride = kHalf + kVector, kWarps = Shape::kThreads / kWarp;
     static constexpr int kRowsEach = kSide / kWarp, kColumnsEach = kColumns / kWarps, kOwn = kRowsEach * kColumnsEach;
+    static_assert(kWarps == 8);
     ISTHMUS_DEVICE static int row(int e) { return e / kColumnsEach * kWarp + thread() % kWarp; }
     ISTHMUS_DEVICE static int column(int e) { return e % kColumnsEach * kWarps + thread() / kWarp; }
 
-    ISTHMUS_DEVICE static void multiply(const T* values, const T* v, int n_columns, LongSum<T> (&total)[kOwn]) {
+    template <int kGroups>  // of 8 columns
+    ISTHMUS_DEVICE static void multiply(const T* values, const T* v, LongSum<T> (&total)[kOwn]) {
         struct alignas(16) Vector {
             T number[kVector];
         };
@@ -61,8 +73,7 @@ struct HalfTile {
             for (int i = 0; i < kRowsEach; ++i)
                 rows[i] = *reinterpret_cast<const Vector*>(values + row(i * kColumnsEach) * kStride + k);
             ISTHMUS_UNROLL
-            for (int c = 0; c < kColumnsEach; ++c) {
-                if (c * kWarps >= n_columns) break;
+            for (int c = 0; c < kGroups; ++c) {
                 const Vector own = *reinterpret_cast<const Vector*>(v + column(c) * kStride + k);
                 ISTHMUS_UNROLL
                 for (int e = 0; e < kVector; ++e) ISTHMUS_UNROLL
@@ -73,7 +84,8 @@ struct HalfTile {
             }
         }
         ISTHMUS_UNROLL
-        for (int e = 0; e < kOwn; ++e) total[e].add(sum[e]);
+        for (int e = 0; e < kOwn; ++e)
+            if (e % kColumnsEach < kGroups) total[e].add(sum[e]);
     }
 };
 
@@ -87,28 +99,31 @@ struct HalfTile<float, Tensor> {
     ISTHMUS_DEVICE static int row(int e) { return thread() / kWarp * 16 + Tensor::lane() / 4 + e % 4 / 2 * 8; }
     ISTHMUS_DEVICE static int column(int e) { return e / 4 * 8 + Tensor::lane() % 4 * 2 + e % 2; }
 
-    ISTHMUS_DEVICE static void multiply(const float* values, const float* v, int n_columns,
-                                        LongSum<float> (&total)[kOwn]) {
-        float large[kFragments][4] = {}, small[kFragments][4] = {};
+    template <int kGroups>
+    ISTHMUS_DEVICE static void multiply(const float* values, const float* v, LongSum<float> (&total)[kOwn]) {
+        float large[kGroups][4] = {}, small[kGroups][4] = {};
         ISTHMUS_UNROLL_BY(1)
         for (int k = Tensor::lane() % 4; k < kHalf; k += 8) {
             unsigned high[4], low[4];
             ISTHMUS_UNROLL
             for (int e = 0; e < 4; ++e) split(values[row(e % 2 * 2) * kStride + k + e / 2 * 4], high[e], low[e]);
             ISTHMUS_UNROLL
-            for (int n = 0; n < kFragments; ++n) {
-                if (8 * n >= n_columns) break;
-                unsigned b_high[2], b_low[2];
+            for (int first = 0; first < kGroups; first += 2) {
+                unsigned b_high[2][2], b_low[2][2];
                 ISTHMUS_UNROLL
+                for (int n = 0; n < 2; ++n) ISTHMUS_UNROLL
                 for (int e = 0; e < 2; ++e)
-                    split(v[(8 * n + Tensor::lane() / 4) * kStride + k + 4 * e], b_high[e], b_low[e]);
-                multiply_tf32(small[n], low, b_high);
-                multiply_tf32(large[n], high, b_high);
-                multiply_tf32(small[n], high, b_low);
+                    split(v[(8 * (first + n) + Tensor::lane() / 4) * kStride + k + 4 * e], b_high[n][e], b_low[n][e]);
+                ISTHMUS_UNROLL
+                for (int n = 0; n < 2; ++n) multiply_tf32(small[first + n], low, b_high[n]);
+                ISTHMUS_UNROLL
+                for (int n = 0; n < 2; ++n) multiply_tf32(large[first + n], high, b_high[n]);
+                ISTHMUS_UNROLL
+                for (int n = 0; n < 2; ++n) multiply_tf32(small[first + n], high, b_low[n]);
             }
         }
         ISTHMUS_UNROLL
-        for (int e = 0; e < kOwn; ++e) total[e].add(large[e / 4][e % 4] + small[e / 4][e % 4]);
+        for (int e = 0; e < 4 * kGroups; ++e) total[e].add(large[e / 4][e % 4] + small[e / 4][e % 4]);
     }
 };
 
@@ -138,7 +153,7 @@ struct Multiply {
                 for (int i = 0; i < kEach; ++i) ISTHMUS_UNROLL
                 for (int j = 0; j < kEach; ++j)
                     if (Shape::row(i) == Shape::col(j)) at[i][j] = 0;
-                ISTHMUS_UNROLL
+                ISTHMUS_UNROLL_BY(1)
                 for (int from = 0; from < kSide; from += kHalf) {
                     sync_block();  // the slabs and v may still be read
                     if (from) fetch(t, p.col + kHalf, column, n_columns, v);
@@ -151,7 +166,7 @@ struct Multiply {
                     }
                     wait_for_copies<0>();
                     sync_block();
-                    Half::multiply(half, v, n_columns, total);
+                    for_groups(n_columns, [&](auto groups) { Half::template multiply<groups.value>(half, v, total); });
                 }
             }
             ISTHMUS_UNROLL
@@ -168,13 +183,14 @@ struct Multiply {
   private:
     // Starts to copy kHalf rows of v; zeros past them.
     ISTHMUS_DEVICE static void fetch(const Task& t, Size row, Size column, int n_columns, T* v) {
-        ISTHMUS_UNROLL_BY(1)
-        for (int e = thread(); e < kHalf * kColumns; e += kThreads) {
-            const int k = e / kColumns, q = e % kColumns;
-            if (q >= (n_columns + 7) / 8 * 8) continue;
+        constexpr int kAtOnce = kThreads / kColumns;
+        const int q = thread() % kColumns, first = thread() / kColumns;
+        if (q >= (n_columns + 15) / 16 * 16) return;
+        const T* from = t.v + (row + Size(first)) * t.n_columns + column + Size(q);
+        ISTHMUS_UNROLL_BY(4)
+        for (int k = first; k < kHalf; k += kAtOnce, from += kAtOnce * t.n_columns) {
             const bool there = row + Size(k) < t.right.count && q < n_columns;
-            copy_number(v + q * Half::kStride + k, t.v + (there ? (row + Size(k)) * t.n_columns + column + Size(q) : 0),
-                        there);
+            copy_number(v + q * Half::kStride + k, there ? from : t.v, there);
         }
     }
 };

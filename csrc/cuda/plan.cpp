@@ -1,11 +1,69 @@
 #include "planning.hpp"
 
+#include <optional>
+
 namespace isthmus::gpu {
+
+namespace {
+
+// c blocks at even distances, from the first on.
+std::optional<cuda::SmallStack> small_stack(const Block<float>* first, std::size_t c) {
+    const auto distance = [](const float* from, const float* to) { return Size(to - from); };
+    const std::size_t count = first->rows.count;
+    cuda::SmallStack stack{first->rows.data, first->weights, 0, Size(first->rows.stride)};
+    if (c > 1) stack.item = distance(first[0].rows.data, first[1].rows.data);
+    for (std::size_t i = 0; i < c; ++i) {
+        const Block<float>& b = first[i];
+        const bool even = b.rows.data == stack.rows + i * stack.item && b.rows.stride == first->rows.stride;
+        if (!even || b.rows.count != count || b.weights != (stack.weights ? stack.weights + i * count : nullptr))
+            return {};
+    }
+    return stack;
+}
+
+// The only launch for pairs of small samples, blocks i and c + i, each within and across; nothing for others.
+std::vector<Launch> small_sums(const Device& device, const std::vector<Block<float>>& blocks, std::size_t d,
+                               const std::vector<Pair>& pairs, const KernelSum& kernel, double* sums,
+                               double* diagonals) {
+    const std::size_t c = blocks.size() / 2;
+    const bool deep = d > 128, large = device.capability == 80 || device.capability / 10 == 9 || device.capability / 10 == 10;
+    if (blocks.size() % 2 || pairs.size() != 3 * c || device.capability < 80 || d > (large ? 256u : 128u)) return {};
+    if (blocks[0].rows.count + blocks[c].rows.count > std::size_t(cuda::kSmallRows)) return {};
+    for (std::size_t p = 0; p < 3 * c; ++p) {
+        const std::size_t i = p % c, left = p / c == 1 ? c + i : i, right = p / c == 0 ? i : c + i;
+        if (std::size_t(pairs[p].left) != left || std::size_t(pairs[p].right) != right) return {};
+        if (blocks[i].group != blocks[c + i].group) return {};
+    }
+    const auto x = small_stack(blocks.data(), c), y = small_stack(blocks.data() + c, c);
+    const Run run{engines_of("base"), 1, nullptr};
+    const std::vector<Pass> passes = passes_of(run, kernel);
+    if (!x || !y || passes.size() != 1 || !passes[0].gram()) return {};
+    const std::vector<Part<float>> parts = parts_of<float>(passes[0], d);
+    if (parts.size() != 1) return {};
+    const cuda::SmallTask task{*x,
+                               *y,
+                               blocks[0].rows.count,
+                               blocks[c].rows.count,
+                               d,
+                               c,
+                               parts[0].terms,
+                               float(passes[0].scale),
+                               self_kernel(run, kernel).at_zero,
+                               sums,
+                               diagonals};
+    return {{std::string("small_") + (deep ? "256_" : "128_") + parts[0].values, c, bytes_of(task)}};
+}
+
+}  // namespace
 
 template <class T>
 std::vector<Launch> block_sums(const Device& device, const std::vector<Block<T>>& blocks, std::size_t d,
                                const std::vector<Pair>& pairs, const KernelSum& kernel, double* sums,
                                double* diagonals) {
+    if constexpr (std::is_same_v<T, float>) {
+        std::vector<Launch> small = small_sums(device, blocks, d, pairs, kernel, sums, diagonals);
+        if (!small.empty()) return small;
+    }
     Plan<T> plan(device, d, kernel);
     bool crosses = false;
     for (const Pair& p : pairs) crosses = crosses || blocks[p.left].group != blocks[p.right].group;

@@ -24,22 +24,21 @@ struct Store {
     static constexpr int kThreads = Shape::kThreads, kBlocks = Shape::kBlocks;
     static constexpr Size kShared = kProductBytes<T, Shape>;
     ISTHMUS_DEVICE static void run(const Task& t) {
-        const Values values(t.terms);
         T* const half = reinterpret_cast<T*>(shared_memory());
         for (Size tile = block(); tile < t.n_tiles; tile += n_blocks()) {
             const Place<T> p = place_of<T, Shape>(t.left, t.right, tile);
             const bool mirrored = t.left.panel == t.right.panel && p.row != p.col;
             T at[kEach][kEach];
-            form_bare_values<T, Shape>(t.packed, p, t.terms, values, at, [] {});
+            form_values<T, Shape, Values>(t.packed, p, t.terms, at);
             ISTHMUS_UNROLL
             for (int col = 0; col < kSide; col += kHalf) {
                 sync_block();  // the slabs may still be read
-                put<kStride, 1>(at, values.factor, col, half);
+                put<kStride, 1>(at, col, half);
                 sync_block();
                 write<kSide, kHalf>(t, half, p.row, p.col + Size(col), t.left.count, t.right.count);
                 if (!mirrored) continue;
                 sync_block();
-                put<1, kMirrorStride>(at, values.factor, col, half);
+                put<1, kMirrorStride>(at, col, half);
                 sync_block();
                 write<kHalf, kSide>(t, half, p.col + Size(col), p.row, t.right.count, t.left.count);
             }
@@ -58,12 +57,12 @@ struct Store {
 
     // Columns `from` to from + kHalf of the tile.
     template <int kOfRow, int kOfCol>
-    ISTHMUS_DEVICE static void put(const T (&at)[kEach][kEach], T factor, int from, T* half) {
+    ISTHMUS_DEVICE static void put(const T (&at)[kEach][kEach], int from, T* half) {
         ISTHMUS_UNROLL
         for (int i = 0; i < kEach; ++i) ISTHMUS_UNROLL
         for (int j = 0; j < kEach; ++j) {
             const int col = Shape::col(j) - from;
-            if (col >= 0 && col < kHalf) half[Shape::row(i) * kOfRow + col * kOfCol] = factor * at[i][j];
+            if (col >= 0 && col < kHalf) half[Shape::row(i) * kOfRow + col * kOfCol] = at[i][j];
         }
     }
 
