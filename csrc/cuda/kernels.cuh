@@ -268,9 +268,22 @@ struct Plain {
     }
 };
 
-// x = high + low + what TF32 cannot hold.
+// To 22 bits, which two numbers of TF32 hold: what tensor cores leave out of a number they leave out of each alike, and
+// that adds up.
+ISTHMUS_DEVICE float rounded_to_split(float x) {
+    const unsigned bits = bits_of(x);
+    return x - x == 0.0f ? float_of((bits + 1u + (bits >> 2 & 1u)) & ~3u) : x;
+}
+ISTHMUS_DEVICE double rounded_to_split(double x) { return x; }
+
+// x = high + low, of a number of 22 bits.
 ISTHMUS_DEVICE void split(float x, unsigned& high, unsigned& low) {
     high = bits_of(x) & 0xffffe000u;
+    low = bits_of(x - float_of(high));
+}
+// x = high + low + less than a bit, of either sign, of any number.
+ISTHMUS_DEVICE void split_any(float x, unsigned& high, unsigned& low) {
+    high = (bits_of(x) + 0x1000u) & 0xffffe000u;
     low = bits_of(x - float_of(high));
 }
 

@@ -86,6 +86,7 @@ struct PackTask {
     Size n_samples, d, depth;
     const double* means;  // of the groups, subtracted; or null
     double scale;         // multiplied next
+    Size split;           // for tensor cores
     T *panels, *norms, *weights;
 };
 
@@ -116,6 +117,7 @@ struct Pack {
                 if (row < sample.count && k < t.d) {
                     const double x = double(sample.rows[row * sample.stride + k]);
                     value = T((mean ? x - mean[k] : x) * t.scale);
+                    if (t.split) value = rounded_to_split(value);
                 }
                 slab[r * (kColumns + 1) + c] = value;
             }

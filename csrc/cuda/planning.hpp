@@ -186,7 +186,8 @@ class Plan {
         T* const norms = pass.gram() ? space[norms_] : nullptr;
         launch(typed<T>("pack"), n_panels_,
                cuda::PackTask<T>{samples(), samples_.size(), d_, depth(), pass.gram() ? space[means_] : nullptr,
-                                 pass.scale, space[panels_], norms, space[weights_]});
+                                 pass.scale, Shape<T>(device_, pass.pairing).tensor, space[panels_], norms,
+                                 space[weights_]});
         return {space[panels_], norms, space[weights_], d_, depth()};
     }
 

@@ -147,7 +147,7 @@ struct SmallSums {
             const Four centre = mean[k];
             ISTHMUS_UNROLL
             for (int e = 0; e < 4; ++e) {
-                four.number[e] = (four.number[e] - centre.number[e]) * item.task.scale;
+                four.number[e] = rounded_to_split((four.number[e] - centre.number[e]) * item.task.scale);
                 norm = fma(four.number[e], four.number[e], norm);
             }
             row[k] = four;
