@@ -663,7 +663,8 @@ ISTHMUS_FN Size tiles_across(Size count, int side) { return (count + Size(side) 
 // The t-th tile of a triangle of `down` tiles a side, row by row from the diagonal on.
 ISTHMUS_FN void place_in_triangle(Size t, Size down, Size& row, Size& col) {
     const double side = double(2 * down + 1);
-    row = Size((side - ::sqrt(side * side - 8.0 * double(t))) / 2);
+    const double guess = (side - double(sqrt(float(side * side - 8.0 * double(t))))) / 2;
+    row = guess > 0 ? Size(guess) : 0;
     const auto before = [&](Size r) { return r * down - r * (r - 1) / 2 * (r > 0); };
     while (before(row) > t) --row;
     while (row + 1 < down && before(row + 1) <= t) ++row;

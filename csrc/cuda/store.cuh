@@ -25,7 +25,7 @@ struct Store {
     static constexpr Size kShared = kProductBytes<T, Shape>;
     ISTHMUS_DEVICE static void run(const Task& t) {
         T* const half = reinterpret_cast<T*>(shared_memory());
-        for (Size tile = block(); tile < t.n_tiles; tile += n_blocks()) {
+        for (unsigned tile = unsigned(block()); tile < t.n_tiles; tile += unsigned(n_blocks())) {
             const Place<T> p = place_of<T, Shape>(t.left, t.right, tile);
             const bool mirrored = t.left.panel == t.right.panel && p.row != p.col;
             T at[kEach][kEach];

@@ -38,3 +38,12 @@ extern "C" int isthmus_emulate(const char* name, unsigned long long blocks, cons
         }
     return 1;
 }
+
+// The arithmetic of lists of tiles.
+extern "C" void isthmus_place_in_triangle(unsigned long long t, unsigned long long down, unsigned long long* row_col) {
+    place_in_triangle(t, down, row_col[0], row_col[1]);
+}
+extern "C" unsigned long long isthmus_interval_of(const unsigned long long* first, unsigned long long count,
+                                                  unsigned long long at) {
+    return interval_of(first, count, at);
+}
