@@ -17,14 +17,14 @@ def rows(rng, n, d, offset=0.0):
 
 
 def test_products_that_all_grow_the_sum_lose_nothing_to_truncation(emulated_gpu, rng):
-    x, y = 1 + 0.2 * abs(rows(rng, 20, 2048)), 1 + 0.2 * abs(rows(rng, 21, 2048))
+    x, y = 1 + 0.2 * abs(rows(rng, 20, 512)), 1 + 0.2 * abs(rows(rng, 21, 512))
     torch = emulated_gpu.torch
     found = im.kernel_matrix(torch.from_numpy(x), torch.from_numpy(y), kernel=im.Linear()).numpy()
     assert emulated_gpu.launched[-1] == "store_tensor_dot"
     expected = x.astype(float) @ y.astype(float).T
     error = found / expected - 1
-    assert abs(error).max() <= 5e-7
-    assert abs(error.mean()) <= 2e-7
+    assert abs(error).max() <= 1e-6
+    assert abs(error.mean()) <= 1.5e-7
 
 
 def test_long_rows_near_each_other_keep_their_distance(emulated_gpu, rng):

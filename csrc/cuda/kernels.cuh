@@ -662,8 +662,9 @@ ISTHMUS_FN Size tiles_across(Size count, int side) { return (count + Size(side) 
 
 // The t-th tile of a triangle of `down` tiles a side, row by row from the diagonal on.
 ISTHMUS_FN void place_in_triangle(Size t, Size down, Size& row, Size& col) {
-    const double side = double(2 * down + 1);
-    const double guess = (side - double(sqrt(float(side * side - 8.0 * double(t))))) / 2;
+    // A guess in few registers, then exactly.
+    const float side = float(2 * down + 1);
+    const float guess = (side - sqrt(float(double(side) * double(side) - 8.0 * double(t)))) / 2;
     row = guess > 0 ? Size(guess) : 0;
     const auto before = [&](Size r) { return r * down - r * (r - 1) / 2 * (r > 0); };
     while (before(row) > t) --row;
