@@ -42,9 +42,9 @@ using Wide = Plain<double, 64, 1>;
     ISTHMUS_CUDA_PLAIN(X, name##_float64, Consumer, double, Wide) \
     ISTHMUS_CUDA_SMOOTH(X, name##_tensor, Consumer, float, Tensor)
 
-#define ISTHMUS_CUDA_SMALL(X, depth)                              \
-    X(small_##depth##_rbf, SmallSums<depth, One<float, Rbf<float>>>)   \
-    X(small_##depth##_gaussians, SmallSums<depth, Gaussians<float>>)   \
+#define ISTHMUS_CUDA_SMALL(X, depth)                                 \
+    X(small_##depth##_rbf, SmallSums<depth, One<float, Rbf<float>>>) \
+    X(small_##depth##_gaussians, SmallSums<depth, Gaussians<float>>) \
     X(small_##depth##_gram, SmallSums<depth, Any<float, Pairing::Gram>>)
 
 #define ISTHMUS_CUDA_ENTRIES(X)                \

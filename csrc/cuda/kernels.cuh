@@ -276,20 +276,17 @@ ISTHMUS_DEVICE float rounded_to_split(float x) {
 }
 ISTHMUS_DEVICE double rounded_to_split(double x) { return x; }
 
-// x = high + low, of a number of 22 bits.
+// x = high + low. `low` has the sign of x, or, for one instruction more, either sign: the products of two low parts,
+// which are left out, then cancel where all x have one sign.
+template <bool kEitherSign>
 ISTHMUS_DEVICE void split(float x, unsigned& high, unsigned& low) {
-    high = bits_of(x) & 0xffffe000u;
-    low = bits_of(x - float_of(high));
-}
-// x = high + low + less than a bit, of either sign, of any number.
-ISTHMUS_DEVICE void split_any(float x, unsigned& high, unsigned& low) {
-    high = (bits_of(x) + 0x1000u) & 0xffffe000u;
+    high = (bits_of(x) + (kEitherSign ? 0x1000u : 0u)) & 0xffffe000u;
     low = bits_of(x - float_of(high));
 }
 
 // The same on tensor cores: each float32 number as two of TF32, three products. Eight warps, 64 x 32 values each, in
-// fragments of 16 x 8. The hardware truncates what it adds up, so the sums of kExactSlabs slabs are added outside of it:
-// of centred rows, whose products differ in sign; else those of each step, which costs as many instructions again.
+// fragments of 16 x 8. The hardware truncates what it adds up, so the sums of kExactSlabs slabs are added outside of
+// it: of centred rows, whose products differ in sign; else those of each step, which costs as many instructions again.
 struct Tensor {
     static constexpr int kSide = 128, kEach = 8, kThreads = 256, kStride = kSide + kGap, kBlocks = 2, kExactSlabs = 2;
     ISTHMUS_DEVICE static int lane() { return thread() % kWarp; }
@@ -307,13 +304,14 @@ struct Tensor {
             unsigned b_high[4][2], b_low[4][2];
             ISTHMUS_UNROLL
             for (int n = 0; n < 4; ++n) ISTHMUS_UNROLL
-            for (int e = 0; e < 2; ++e) split(right[(k + 4 * e) * kStride + side + 8 * n], b_high[n][e], b_low[n][e]);
+            for (int e = 0; e < 2; ++e)
+                split<!kCentred>(right[(k + 4 * e) * kStride + side + 8 * n], b_high[n][e], b_low[n][e]);
             ISTHMUS_UNROLL
             for (int m = 0; m < 4; ++m) {
                 unsigned high[4], low[4];
                 ISTHMUS_UNROLL
                 for (int e = 0; e < 4; ++e)
-                    split(left[(k + e / 2 * 4) * kStride + top + 16 * m + e % 2 * 8], high[e], low[e]);
+                    split<!kCentred>(left[(k + e / 2 * 4) * kStride + top + 16 * m + e % 2 * 8], high[e], low[e]);
                 float part[4][4];
                 ISTHMUS_UNROLL
                 for (int n = 0; n < 4; ++n) ISTHMUS_UNROLL
@@ -345,8 +343,8 @@ constexpr Size kSlabBytes = 4 * kSlabSize<T, Shape> * sizeof(T);
 template <class T, class Shape>
 constexpr Size kSideBytes = 4 * Shape::kSide * sizeof(T);
 template <class T, class Shape>
-constexpr Size kProductBytes = kSlabBytes<T, Shape> + kSideBytes<T, Shape> +
-                               (Shape::kExactSlabs ? Shape::kSide * Shape::kSide * sizeof(T) : 0);
+constexpr Size kProductBytes =
+    kSlabBytes<T, Shape> + kSideBytes<T, Shape> + (Shape::kExactSlabs ? Shape::kSide * Shape::kSide * sizeof(T) : 0);
 
 // Norms, or else weights, of the rows of a side, 0 left and 1 right, once a tile is formed.
 template <class T, class Shape>
@@ -438,8 +436,8 @@ ISTHMUS_DEVICE void form_products(const T* left, const T* right, Size depth, T (
 
 // -- kernel values ------------------------------------------------------------------------------------------------
 
-// f(values, i, j) in place of `kTogether` values of a thread from (i, j) on, through the slabs: one copy of f's code for
-// half a tile. No thread may still read them.
+// f(values, i, j) in place of `kTogether` values of a thread from (i, j) on, through the slabs: one copy of f's code
+// for half a tile. No thread may still read them.
 template <class T, class Shape, int kTogether, class F>
 ISTHMUS_DEVICE void replace_each(T (&at)[Shape::kEach][Shape::kEach], const F& f) {
     constexpr int kEach = Shape::kEach, kRows = 4;
@@ -522,10 +520,10 @@ ISTHMUS_DEVICE void form_any(const Terms<T>& terms, T (&u)[kCount]) {
     for (int n = 0; n < terms.count; ++n) {
         const T weight = terms.weight[n], scale = terms.factor[n];
         unsigned number = 0;
-#define ISTHMUS_X(K, name, n_params)                                                             \
-    if (terms.kernel[n] == number++) {                                                           \
-        const K<T> kernel(terms.params[n]);                                                      \
-        ISTHMUS_UNROLL                                                                           \
+#define ISTHMUS_X(K, name, n_params)                                                               \
+    if (terms.kernel[n] == number++) {                                                             \
+        const K<T> kernel(terms.params[n]);                                                        \
+        ISTHMUS_UNROLL                                                                             \
         for (int e = 0; e < kCount; ++e) sum[e] = fma(weight, kernel.value(scale * u[e]), sum[e]); \
     }
         ISTHMUS_KERNELS(ISTHMUS_X)
@@ -595,8 +593,7 @@ ISTHMUS_DEVICE void form_distances(const Packed<T>& packed, const Place<T>& p, c
     }
     ISTHMUS_UNROLL
     for (int i = 0; i < kEach; ++i) ISTHMUS_UNROLL
-    for (int j = 0; j < kEach; ++j)
-        at[i][j] = at_least_zero(fma(T(-2), at[i][j], left_norms[i] + right_norms[j]));
+    for (int j = 0; j < kEach; ++j) at[i][j] = at_least_zero(fma(T(-2), at[i][j], left_norms[i] + right_norms[j]));
     if (p.left.panel == p.right.panel && p.row == p.col) ISTHMUS_UNROLL
     for (int i = 0; i < kEach; ++i) ISTHMUS_UNROLL
     for (int j = 0; j < kEach; ++j)

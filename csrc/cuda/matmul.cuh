@@ -106,14 +106,15 @@ struct HalfTile<float, Tensor> {
         for (int k = Tensor::lane() % 4; k < kHalf; k += 8) {
             unsigned high[4], low[4];
             ISTHMUS_UNROLL
-            for (int e = 0; e < 4; ++e) split_any(values[row(e % 2 * 2) * kStride + k + e / 2 * 4], high[e], low[e]);
+            for (int e = 0; e < 4; ++e) split<true>(values[row(e % 2 * 2) * kStride + k + e / 2 * 4], high[e], low[e]);
             ISTHMUS_UNROLL
             for (int first = 0; first < kGroups; first += 2) {
                 unsigned b_high[2][2], b_low[2][2];
                 ISTHMUS_UNROLL
                 for (int n = 0; n < 2; ++n) ISTHMUS_UNROLL
                 for (int e = 0; e < 2; ++e)
-                    split_any(v[(8 * (first + n) + Tensor::lane() / 4) * kStride + k + 4 * e], b_high[n][e], b_low[n][e]);
+                    split<true>(v[(8 * (first + n) + Tensor::lane() / 4) * kStride + k + 4 * e], b_high[n][e],
+                                b_low[n][e]);
                 ISTHMUS_UNROLL
                 for (int n = 0; n < 2; ++n) multiply_tf32(small[first + n], low, b_high[n]);
                 ISTHMUS_UNROLL

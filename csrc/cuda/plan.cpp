@@ -26,7 +26,8 @@ std::vector<Launch> small_sums(const Device& device, const std::vector<Block<flo
                                const std::vector<Pair>& pairs, const KernelSum& kernel, double* sums,
                                double* diagonals) {
     const std::size_t c = blocks.size() / 2;
-    const bool deep = d > 128, large = device.capability == 80 || device.capability / 10 == 9 || device.capability / 10 == 10;
+    const bool deep = d > 128,
+               large = device.capability == 80 || device.capability / 10 == 9 || device.capability / 10 == 10;
     if (blocks.size() % 2 || pairs.size() != 3 * c || device.capability < 80 || d > (large ? 256u : 128u)) return {};
     if (blocks[0].rows.count + blocks[c].rows.count > std::size_t(cuda::kSmallRows)) return {};
     for (std::size_t p = 0; p < 3 * c; ++p) {

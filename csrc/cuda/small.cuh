@@ -197,11 +197,11 @@ struct SmallSums {
             for (int b = 0; b < kGroup; ++b) {
                 ISTHMUS_UNROLL
                 for (int e = 0; e < 4; ++e)
-                    split(own[(row[b] + e % 2 * 8) * kStride + k + e / 2 * 4], a[0][b][e], a[1][b][e]);
+                    split<false>(own[(row[b] + e % 2 * 8) * kStride + k + e / 2 * 4], a[0][b][e], a[1][b][e]);
                 ISTHMUS_UNROLL
                 for (int n = 0; n < 2; ++n) ISTHMUS_UNROLL
                 for (int e = 0; e < 2; ++e)
-                    split(own[(col[b] + n * 8) * kStride + k + e * 4], c[0][b][n][e], c[1][b][n][e]);
+                    split<false>(own[(col[b] + n * 8) * kStride + k + e * 4], c[0][b][n][e], c[1][b][n][e]);
             }
             ISTHMUS_UNROLL
             for (int product = 0; product < 3; ++product) ISTHMUS_UNROLL

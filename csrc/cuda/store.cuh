@@ -80,7 +80,8 @@ struct Store {
             if (wide && col + Size(c) + kVector <= cols) {
                 Vector sum = t.add ? *reinterpret_cast<const Vector*>(to) : Vector{};
                 ISTHMUS_UNROLL
-                for (int e = 0; e < kVector; ++e) sum.number[e] = t.add ? sum.number[e] + found.number[e] : found.number[e];
+                for (int e = 0; e < kVector; ++e)
+                    sum.number[e] = t.add ? sum.number[e] + found.number[e] : found.number[e];
                 stream16(to, sum.number);
             } else {
                 ISTHMUS_UNROLL

@@ -35,8 +35,8 @@ struct Sums {
         for (unsigned run = unsigned(block()); run < t.n_runs; run += unsigned(n_blocks())) {
             const Size pair = interval_of(t.first_run, t.n_pairs, run);
             const PairOf who = t.pairs[pair];
-            Place<T> p = place_of<T, Shape>(t.samples[who.left], t.samples[who.right],
-                                            (run - t.first_run[pair]) * t.run_tiles);
+            Place<T> p =
+                place_of<T, Shape>(t.samples[who.left], t.samples[who.right], (run - t.first_run[pair]) * t.run_tiles);
             total = 0;
             for (int left_over = int(t.run_tiles); left_over && p.row < p.left.count; --left_over, move_on<T, Shape>(p))
                 total += double(sum_of_tile(t, values, p));
