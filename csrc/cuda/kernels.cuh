@@ -138,17 +138,17 @@ ISTHMUS_DEVICE float float_of(unsigned bits) { return __uint_as_float(bits); }
 ISTHMUS_FN float fma(float a, float b, float c) { return ::fmaf(a, b, c); }
 ISTHMUS_FN double fma(double a, double b, double c) { return ::fma(a, b, c); }
 
-// x, or 0 where x < 0; NaN stays.
-ISTHMUS_FN float at_least_zero(float x) {
+// The larger, or NaN where either is.
+ISTHMUS_FN float larger(float a, float b) {
 #if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 800
-    float larger;
-    asm("max.NaN.f32 %0, %1, 0f00000000;" : "=f"(larger) : "f"(x));
-    return larger;
+    float found;
+    asm("max.NaN.f32 %0, %1, %2;" : "=f"(found) : "f"(a), "f"(b));
+    return found;
 #else
-    return x < 0.0f ? 0.0f : x;
+    return a > b || a != a ? a : b;
 #endif
 }
-ISTHMUS_FN double at_least_zero(double x) { return x < 0.0 ? 0.0 : x; }
+ISTHMUS_FN double larger(double a, double b) { return a > b || a != a ? a : b; }
 
 ISTHMUS_FN float sqrt(float x) {
 #if defined(__CUDA_ARCH__)
@@ -588,12 +588,11 @@ ISTHMUS_DEVICE void form_distances(const Packed<T>& packed, const Place<T>& p, c
     ISTHMUS_UNROLL
     for (int i = 0; i < kEach; ++i) {
         left_norms[i] = left[Shape::row(i)], right_norms[i] = right[Shape::col(i)];
-        left_most = left_norms[i] < left_most ? left_most : left_norms[i];
-        right_most = right_norms[i] < right_most ? right_most : right_norms[i];
+        left_most = larger(left_most, left_norms[i]), right_most = larger(right_most, right_norms[i]);
     }
     ISTHMUS_UNROLL
     for (int i = 0; i < kEach; ++i) ISTHMUS_UNROLL
-    for (int j = 0; j < kEach; ++j) at[i][j] = at_least_zero(fma(T(-2), at[i][j], left_norms[i] + right_norms[j]));
+    for (int j = 0; j < kEach; ++j) at[i][j] = larger(fma(T(-2), at[i][j], left_norms[i] + right_norms[j]), T(0));
     if (p.left.panel == p.right.panel && p.row == p.col) ISTHMUS_UNROLL
     for (int i = 0; i < kEach; ++i) ISTHMUS_UNROLL
     for (int j = 0; j < kEach; ++j)

@@ -224,7 +224,7 @@ struct SmallSums {
         ISTHMUS_UNROLL
         for (int e = 0; e < kValues; ++e) {
             const float norms = item.norms[row + row_of(e)] + item.norms[col + col_of(e)];
-            at[e] = at_least_zero(fma(-2.0f, at[e], norms));
+            at[e] = larger(fma(-2.0f, at[e], norms), 0.0f);
             spoilt |= !(fma(terms.guard, norms, -at[e]) <= 1.0f);
         }
         if (!spoilt) return;
