@@ -1,5 +1,4 @@
-"""The tiles of csrc/cuda on an emulated GPU: truncation, stores of every alignment, columns in groups, small samples,
-the lists of tiles."""
+"""Tiles on an emulated GPU: truncation, stores of every alignment, groups of columns, small samples, tile lists."""
 
 import ctypes
 
@@ -149,7 +148,7 @@ def test_entries_fit_the_shared_memory_of_their_gpus():
     kilobyte = 1024
     for name, (_, _, shared, task) in _native.gpu_entries().items():
         assert task <= 4096
-        # Tensor cores are used where a block may have 163 KB or more, large tiles in float32 and float64 anywhere.
+        # Tensor cores are used where a block may have 163 KB or more, the other tiles anywhere.
         most = 163 if "_tensor_" in name or name.startswith("small_256") else 99
         if name.startswith(("sum_float", "store_float", "matmul_float", "pack")):
             most = 64

@@ -559,6 +559,11 @@ struct Any {
     }
 };
 
+// Blocks that are to share a multiprocessor: sums that need more instructions would not fit in half of its registers.
+template <class Shape, class Values>
+constexpr int kBlocksOf =
+    Values::kPairing == Pairing::Gram || Values::kPairing == Pairing::Difference ? Shape::kBlocks : 1;
+
 // |raw_scale (x - y)|^2 raw_factor, for pairs that the Gram trick would spoil.
 template <class T>
 ISTHMUS_DEVICE T direct_distance(const T* x, const T* y, Size d, const Terms<T>& terms) {

@@ -21,7 +21,7 @@ struct StoreTask {
 template <class T, class Shape, class Values>
 struct Store {
     using Task = StoreTask<T>;
-    static constexpr int kThreads = Shape::kThreads, kBlocks = Shape::kBlocks;
+    static constexpr int kThreads = Shape::kThreads, kBlocks = kBlocksOf<Shape, Values>;
     static constexpr Size kShared = kProductBytes<T, Shape>;
     ISTHMUS_DEVICE static void run(const Task& t) {
         T* const half = reinterpret_cast<T*>(shared_memory());

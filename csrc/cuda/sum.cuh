@@ -27,7 +27,7 @@ struct SumTask {
 template <class T, class Shape, class Values>
 struct Sums {
     using Task = SumTask<T>;
-    static constexpr int kThreads = Shape::kThreads, kBlocks = Shape::kBlocks;
+    static constexpr int kThreads = Shape::kThreads, kBlocks = kBlocksOf<Shape, Values>;
     static constexpr Size kShared = kProductBytes<T, Shape> + kThreads * sizeof(double);
     ISTHMUS_DEVICE static void run(const Task& t) {
         const Values values(t.terms);
