@@ -27,7 +27,6 @@ struct Store {
         T* const half = reinterpret_cast<T*>(shared_memory());
         for (unsigned tile = unsigned(block()); tile < t.n_tiles; tile += unsigned(n_blocks())) {
             const Place<T> p = place_of<T, Shape>(t.left, t.right, tile);
-            const bool mirrored = t.left.panel == t.right.panel && p.row != p.col;
             T at[kEach][kEach];
             form_values<T, Shape, Values>(t.packed, p, t.terms, at);
             ISTHMUS_UNROLL
@@ -36,7 +35,7 @@ struct Store {
                 put<kStride, 1>(at, col, half);
                 sync_block();
                 write<kSide, kHalf>(t, half, p.row, p.col + Size(col), t.left.count, t.right.count);
-                if (!mirrored) continue;
+                if (t.left.panel != t.right.panel || p.row == p.col) continue;
                 sync_block();
                 put<1, kMirrorStride>(at, col, half);
                 sync_block();
@@ -71,7 +70,7 @@ struct Store {
     ISTHMUS_DEVICE static void write(const Task& t, const T* half, Size row, Size col, Size rows, Size cols) {
         constexpr int kInRow = kColumns / kVector;
         const bool wide = (Size(t.out) % 16 | t.out_stride % kVector) == 0;
-        ISTHMUS_UNROLL_BY(4)
+        ISTHMUS_UNROLL_BY(1)
         for (int at = thread(); at < kRows * kInRow; at += kThreads) {
             const int r = at / kInRow, c = at % kInRow * kVector;
             if (row + Size(r) >= rows || col + Size(c) >= cols) continue;
