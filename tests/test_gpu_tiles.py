@@ -1,4 +1,4 @@
-"""Tiles on an emulated GPU: truncation, stores of every alignment, groups of columns, small samples, tile lists."""
+"""Tiles on an emulated GPU: truncation, any alignment, groups of columns, small samples, tile lists."""
 
 import ctypes
 
