@@ -10,6 +10,7 @@ namespace isthmus {
 void bind_grad(py::module_& m);
 void bind_permuted(py::module_& m);
 void bind_plan(py::module_& m);
+void bind_plan_project(py::module_& m);
 
 namespace {
 
@@ -173,15 +174,6 @@ Frequencies<T> frequencies_of(const Array<T>& x, const Array<double>& centre, co
     return f;
 }
 
-Activation activation_of(const std::string& name) {
-    if (name == "identity") return Activation::Identity;
-    if (name == "relu") return Activation::Relu;
-    if (name == "tanh") return Activation::Tanh;
-    if (name == "logistic") return Activation::Logistic;
-    if (name == "cos") return Activation::Cos;
-    throw std::invalid_argument("no activation is named '" + name + "'");
-}
-
 // One overload for each dtype. noconvert: a converted `out` would lose the result.
 template <class T>
 void bind_for(py::module_& m) {
@@ -308,4 +300,5 @@ PYBIND11_MODULE(_native, m, py::mod_gil_not_used()) {
     bind_grad(m);
     bind_permuted(m);
     bind_plan(m);
+    bind_plan_project(m);
 }

@@ -152,6 +152,7 @@ class EmulatedGpu:
     torch: Any
     library: Any
     capability: int = 90
+    processors: int = 3
     reverse: bool = False
     launched: list[str] = field(default_factory=list)
 
@@ -189,7 +190,10 @@ def emulated_gpu(torch_as_device: Any, emulated_library: Any, monkeypatch: pytes
     pytest.importorskip("isthmus._native", reason="the compiled module is not built")
     there = EmulatedGpu(torch_as_device, emulated_library)
     monkeypatch.setattr(cuda_module, "launcher", lambda capability: (there, ""))
-    monkeypatch.setattr(arrays.Home, "chip", lambda self: (there.capability, 3))
+    monkeypatch.setattr(arrays.Home, "chip", lambda self: (there.capability, there.processors))
+    monkeypatch.setattr(
+        arrays.Home, "workspace", lambda self, size: there.poisoned((size,), np.dtype(np.uint8))
+    )
 
     def empty(self: Any, shape: Any, dtype: Any, plain: Any = arrays.Home.empty) -> Any:
         return plain(self, shape, dtype) if self.on_host else there.poisoned(shape, dtype)

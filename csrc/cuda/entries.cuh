@@ -1,10 +1,14 @@
 // Every kernel that can be launched, by name. nvcc compiles them all, NVRTC the one that is asked for.
 #pragma once
 
+#include "features.cuh"
 #include "matmul.cuh"
+#include "moments.cuh"
 #include "pack.cuh"
+#include "project.cuh"
 #include "small.cuh"
 #include "store.cuh"
+#include "structured.cuh"
 #include "sum.cuh"
 
 namespace isthmus::ISTHMUS_ARCH {
@@ -22,6 +26,8 @@ constexpr auto blocks_of(int) -> decltype(int(Body::kBlocks)) {
 
 using Large = Plain<float, 128, 2>;
 using Wide = Plain<double, 64, 1>;
+using LargeRows = PlainRows<float, 128, 64>;
+using WideRows = PlainRows<double, 64, 64>;
 
 }  // namespace
 }  // namespace isthmus::ISTHMUS_ARCH
@@ -42,28 +48,44 @@ using Wide = Plain<double, 64, 1>;
     ISTHMUS_CUDA_PLAIN(X, name##_float64, Consumer, double, Wide) \
     ISTHMUS_CUDA_SMOOTH(X, name##_tensor, Consumer, float, Tensor)
 
+// What multiplies rows by a matrix.
+#define ISTHMUS_CUDA_ROWS(X, name, Consumer)      \
+    X(name##_float32, Consumer<float, LargeRows>) \
+    X(name##_float64, Consumer<double, WideRows>) \
+    X(name##_tensor, Consumer<float, TensorRows>)
 #define ISTHMUS_CUDA_SMALL(X, depth)                                 \
     X(small_##depth##_rbf, SmallSums<depth, One<float, Rbf<float>>>) \
     X(small_##depth##_gaussians, SmallSums<depth, Gaussians<float>>) \
     X(small_##depth##_gram, SmallSums<depth, Any<float, Pairing::Gram>>)
 
-#define ISTHMUS_CUDA_ENTRIES(X)                \
-    X(describe, Describe)                      \
-    X(column_sums_float32, ColumnSums<float>)  \
-    X(column_sums_float64, ColumnSums<double>) \
-    X(means_float32, Means<float>)             \
-    X(means_float64, Means<double>)            \
-    X(pack_float32, Pack<float>)               \
-    X(pack_float64, Pack<double>)              \
-    X(add_partials, AddPartials)               \
-    X(diagonals_float32, Diagonals<float>)     \
-    X(diagonals_float64, Diagonals<double>)    \
-    X(add_slices_float32, AddSlices<float>)    \
-    X(add_slices_float64, AddSlices<double>)   \
-    ISTHMUS_CUDA_SMALL(X, 128)                 \
-    ISTHMUS_CUDA_SMALL(X, 256)                 \
-    ISTHMUS_CUDA_CONSUMER(X, sum, Sums)        \
-    ISTHMUS_CUDA_CONSUMER(X, store, Store)     \
+#define ISTHMUS_CUDA_ENTRIES(X)                               \
+    X(describe, Describe)                                     \
+    X(column_sums_float32, ColumnSums<float>)                 \
+    X(column_sums_float64, ColumnSums<double>)                \
+    X(means_float32, Means<float>)                            \
+    X(means_float64, Means<double>)                           \
+    X(pack_float32, Pack<float>)                              \
+    X(pack_float64, Pack<double>)                             \
+    X(add_partials, AddPartials)                              \
+    X(diagonals_float32, Diagonals<float>)                    \
+    X(diagonals_float64, Diagonals<double>)                   \
+    X(add_slices_float32, AddSlices<float>)                   \
+    X(add_slices_float64, AddSlices<double>)                  \
+    X(add_scatters, AddScatters)                              \
+    X(moments_float32, Moments<float, Large>)                 \
+    X(moments_float64, Moments<double, Wide>)                 \
+    X(moments_tensor, Moments<float, Tensor>)                 \
+    X(structured_features_float32, Structured<float, false>)  \
+    X(structured_features_float64, Structured<double, false>) \
+    X(structured_sums_float32, Structured<float, true>)       \
+    X(structured_sums_float64, Structured<double, true>)      \
+    ISTHMUS_CUDA_ROWS(X, project, Project)                    \
+    ISTHMUS_CUDA_ROWS(X, features, Features)                  \
+    ISTHMUS_CUDA_ROWS(X, feature_sums, FeatureSums)           \
+    ISTHMUS_CUDA_SMALL(X, 128)                                \
+    ISTHMUS_CUDA_SMALL(X, 256)                                \
+    ISTHMUS_CUDA_CONSUMER(X, sum, Sums)                       \
+    ISTHMUS_CUDA_CONSUMER(X, store, Store)                    \
     ISTHMUS_CUDA_CONSUMER(X, matmul, Multiply)
 
 // The kernel itself, inside namespace isthmus::cuda. Tasks stay where the launch puts them, so that indexing into one

@@ -43,4 +43,23 @@ template <class T>
 std::vector<Launch> kernel_matmul(const Device& device, Rows<T> x, Rows<T> y, std::size_t d, const T* v,
                                   std::size_t n_columns, const KernelSum& kernel, bool skip_diagonal, T* out);
 
+template <class T>
+std::vector<Launch> project(const Device& device, Rows<T> x, std::size_t d, const T* w, const T* b,
+                            std::size_t n_columns, Activation activation, T* out);
+
+template <class T>
+std::vector<Launch> moments(const Device& device, Rows<T> x, std::size_t d, const T* weights, const T* origin,
+                            double* sums, double* scatter);
+
+// Structured frequencies are at most this wide; wider ones are taken as a matrix.
+std::size_t most_structured_width();
+
+template <class T>
+std::vector<Launch> fourier_features(const Device& device, Rows<T> x, const Frequencies<T>& f, double amplitude,
+                                     T* out);
+
+template <class T>
+std::vector<Launch> fourier_sums(const Device& device, Rows<T> x, const T* weights, const Frequencies<T>& f,
+                                 double* sums);
+
 }  // namespace isthmus::gpu

@@ -156,3 +156,46 @@ def plan_kernel_matmul(
     skip_diagonal: bool,
     out: _Described,
 ) -> _Launches: ...
+
+# Centre (d,); matrix (d, q), or None and signs (3, padded) and scales (padded,); width of H.
+_Frequencies = tuple[_Described, _Described | None, _Described | None, _Described | None, int]
+
+def gpu_most_structured_width() -> int: ...
+def plan_project(
+    chip: _Chip,
+    allocate: _Allocate,
+    dtype: str,
+    x: _Described,
+    w: _Described,
+    b: _Described | None,
+    activation: str,
+    out: _Described,
+) -> _Launches: ...
+def plan_moments(
+    chip: _Chip,
+    allocate: _Allocate,
+    dtype: str,
+    x: _Described,
+    weights: _Described | None,
+    origin: _Described,
+    sums: _Described,
+    scatter: _Described,
+) -> _Launches: ...
+def plan_fourier_features(
+    chip: _Chip,
+    allocate: _Allocate,
+    dtype: str,
+    x: _Described,
+    frequencies: _Frequencies,
+    amplitude: float,
+    out: _Described,
+) -> _Launches: ...
+def plan_fourier_sums(
+    chip: _Chip,
+    allocate: _Allocate,
+    dtype: str,
+    x: _Described,
+    weights: _Described | None,
+    frequencies: _Frequencies,
+    sums: _Described,
+) -> _Launches: ...

@@ -9,15 +9,22 @@ from collections.abc import Callable, Sequence
 from types import ModuleType
 from typing import Any, Protocol
 
+import numpy as np
+
 from . import arrays
 from .arrays import Array, Home
 from .kernel_base import Kernel
+from .spectral import Frequencies
 
-__all__ = ["Launch", "Launcher", "block_sums", "kernel_matmul", "kernel_matrix"]
+__all__ = [
+    *("Launch", "Launcher", "block_sums", "fourier_features", "fourier_sums"),
+    *("kernel_matmul", "kernel_matrix", "moments", "project"),
+]
 
 LEAST_CAPABILITY = 75  # of the GPUs that the kernels are written for: 7.5
 
 Launch = tuple[str, int, bytes]  # kernel, blocks, its task
+Described = tuple[int, tuple[int, ...], tuple[int, ...]]
 
 
 class Launcher(Protocol):
@@ -71,6 +78,76 @@ def block_sums(
         given = [None if share is None else arrays.described(share) for share in weights]
     terms, to = list(kernel.terms()), (arrays.described(sums), arrays.described(diagonals))
     _run(native.plan_block_sums, launcher, stacks[0], where, rows, given, pairs, terms, *to)
+
+
+def project(
+    native: ModuleType, launcher: Launcher, x: Any, w: Any, b: Any, activation: str, out: Any, where: Home
+) -> None:
+    """out = activation(x @ w + b)."""
+    rows = (arrays.described(x), arrays.described(w), _described(b))
+    _run(native.plan_project, launcher, x, where, *rows, activation, arrays.described(out))
+
+
+def moments(
+    native: ModuleType,
+    launcher: Launcher,
+    x: Any,
+    weights: Any,
+    origin: Any,
+    sums: Any,
+    scatter: Any,
+    where: Home,
+) -> None:
+    """Sums (d,) and scatter (d, d) about the origin, float64."""
+    given = (arrays.described(x), _described(weights), arrays.described(origin))
+    _run(native.plan_moments, launcher, x, where, *given, arrays.described(sums), arrays.described(scatter))
+
+
+def fourier_features(
+    native: ModuleType,
+    launcher: Launcher,
+    x: Any,
+    frequencies: Frequencies,
+    amplitude: float,
+    out: Any,
+    where: Home,
+) -> None:
+    """out = amplitude [cos z, sin z], z the phases of x."""
+    parts = _placed(native, frequencies, x, where)
+    given = (arrays.described(x), _described_frequencies(parts, frequencies), amplitude)
+    _run(native.plan_fourier_features, launcher, x, where, *given, arrays.described(out))
+
+
+def fourier_sums(
+    native: ModuleType,
+    launcher: Launcher,
+    x: Any,
+    weights: Any,
+    frequencies: Frequencies,
+    sums: Any,
+    where: Home,
+) -> None:
+    """sums (2 q,) = weights' [cos z, sin z], z the phases of x, float64."""
+    parts = _placed(native, frequencies, x, where)
+    given = (arrays.described(x), _described(weights), _described_frequencies(parts, frequencies))
+    _run(native.plan_fourier_sums, launcher, x, where, *given, arrays.described(sums))
+
+
+def _placed(native: ModuleType, frequencies: Frequencies, x: Any, where: Home) -> tuple[Any, ...]:
+    """Centre, matrix, signs and scales beside x; the matrix None, or signs and scales."""
+    f, dtype = frequencies, arrays.dtype_of(x)
+    structured = 0 < f.width <= native.gpu_most_structured_width()
+    given = (None, f.signs, f.scales) if structured else (f.matrix, None, None)
+    parts = (None if part is None else where.asarray(part, dtype) for part in given)
+    return where.asarray(f.centre, np.dtype(np.float64)), *parts
+
+
+def _described_frequencies(parts: tuple[Any, ...], frequencies: Frequencies) -> tuple[Any, ...]:
+    return *map(_described, parts), 0 if parts[2] is None else frequencies.width
+
+
+def _described(x: Any) -> Described | None:
+    return None if x is None else arrays.described(x)
 
 
 def _run(plan: Callable[..., Sequence[Launch]], launcher: Launcher, x: Any, where: Home, *rest: Any) -> None:

@@ -7,6 +7,7 @@
 
 #include <cmath>
 #include <cstdint>
+#include <cstdlib>
 #include <cstring>
 #include <functional>
 #include <memory>
@@ -163,6 +164,7 @@ inline double from_lane_xor(double value, int mask) {
 
 inline void copy16(void* to, const void* from) {
     using namespace emulated_gpu;
+    if ((std::uintptr_t(to) | std::uintptr_t(from)) % 16) std::abort();  // a GPU stops there
     machine().fibers[std::size_t(machine().current)].groups.back().push_back({to, from, 16, 16});
 }
 template <class T>
