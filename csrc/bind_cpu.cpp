@@ -11,6 +11,7 @@ void bind_grad(py::module_& m);
 void bind_permuted(py::module_& m);
 void bind_plan(py::module_& m);
 void bind_plan_project(py::module_& m);
+void bind_plan_permuted(py::module_& m);
 
 namespace {
 
@@ -301,4 +302,5 @@ PYBIND11_MODULE(_native, m, py::mod_gil_not_used()) {
     bind_permuted(m);
     bind_plan(m);
     bind_plan_project(m);
+    bind_plan_permuted(m);
 }

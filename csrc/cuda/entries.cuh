@@ -7,6 +7,7 @@
 #include "pack.cuh"
 #include "project.cuh"
 #include "small.cuh"
+#include "permuted.cuh"
 #include "store.cuh"
 #include "structured.cuh"
 #include "sum.cuh"
@@ -58,6 +59,11 @@ using WideRows = PlainRows<double, 64, 64>;
     X(small_##depth##_gaussians, SmallSums<depth, Gaussians<float>>) \
     X(small_##depth##_gram, SmallSums<depth, Any<float, Pairing::Gram>>)
 
+#define ISTHMUS_CUDA_PERMUTED(X)                                    \
+    ISTHMUS_CUDA_PLAIN(X, permuted_float32, Permuted, float, Large) \
+    ISTHMUS_CUDA_PLAIN(X, permuted_float64, Permuted, double, Wide) \
+    ISTHMUS_CUDA_PLAIN(X, permuted_bf16, Rounded, float, Large)
+
 #define ISTHMUS_CUDA_ENTRIES(X)                               \
     X(describe, Describe)                                     \
     X(column_sums_float32, ColumnSums<float>)                 \
@@ -72,6 +78,13 @@ using WideRows = PlainRows<double, 64, 64>;
     X(add_slices_float32, AddSlices<float>)                   \
     X(add_slices_float64, AddSlices<double>)                  \
     X(add_scatters, AddScatters)                              \
+    X(marks, Marks)                                           \
+    X(spreads_float32, Spreads<float>)                        \
+    X(spreads_float64, Spreads<double>)                       \
+    X(shift_float32, Shift<float>)                            \
+    X(shift_float64, Shift<double>)                           \
+    X(add_marked, AddMarked)                                  \
+    X(add_rows, AddRows)                                      \
     X(moments_float32, Moments<float, Large>)                 \
     X(moments_float64, Moments<double, Wide>)                 \
     X(moments_tensor, Moments<float, Tensor>)                 \
@@ -86,7 +99,8 @@ using WideRows = PlainRows<double, 64, 64>;
     ISTHMUS_CUDA_SMALL(X, 256)                                \
     ISTHMUS_CUDA_CONSUMER(X, sum, Sums)                       \
     ISTHMUS_CUDA_CONSUMER(X, store, Store)                    \
-    ISTHMUS_CUDA_CONSUMER(X, matmul, Multiply)
+    ISTHMUS_CUDA_CONSUMER(X, matmul, Multiply)                \
+    ISTHMUS_CUDA_PERMUTED(X)
 
 // The kernel itself, inside namespace isthmus::cuda. Tasks stay where the launch puts them, so that indexing into one
 // copies nothing.

@@ -33,6 +33,7 @@ unsigned long long n_blocks();
 void sync_block();
 bool any_of_block(bool value);
 double from_lane_xor(double value, int mask);
+float from_lane_xor(float value, int mask);
 char* shared_memory();
 void copy16(void* to, const void* from);
 template <class T>
@@ -43,6 +44,8 @@ void wait_for_copies();
 void multiply_tf32(float (&sum)[4], const unsigned (&a)[4], const unsigned (&b)[2]);
 void stream16(float* to, const float (&from)[4]);
 void stream16(double* to, const double (&from)[2]);
+void multiply_bf16(float (&sum)[4], const unsigned (&a)[4], const unsigned (&b)[2]);
+unsigned two_bf16(float low, float high);
 unsigned bits_of(float x);
 float float_of(unsigned bits);
 }  // namespace isthmus::ISTHMUS_ARCH
@@ -74,6 +77,7 @@ ISTHMUS_DEVICE void sync_block() { __syncthreads(); }
 // Whether `value` holds in a thread of the block: a barrier too.
 ISTHMUS_DEVICE bool any_of_block(bool value) { return __syncthreads_or(value) != 0; }
 ISTHMUS_DEVICE double from_lane_xor(double value, int mask) { return __shfl_xor_sync(~0u, value, mask); }
+ISTHMUS_DEVICE float from_lane_xor(float value, int mask) { return __shfl_xor_sync(~0u, value, mask); }
 ISTHMUS_DEVICE char* shared_memory() {
     extern __shared__ __align__(16) char shared[];
     return shared;
@@ -130,6 +134,29 @@ ISTHMUS_DEVICE void stream16(float* to, const float (&from)[4]) {
 }
 ISTHMUS_DEVICE void stream16(double* to, const double (&from)[2]) {
     __stcs(reinterpret_cast<double2*>(to), make_double2(from[0], from[1]));
+}
+// sum (16, 8) += a (16, 16) b (16, 8) in bf16: PTX mma.m16n8k16; the lower half of a register is the earlier number.
+ISTHMUS_DEVICE void multiply_bf16(float (&sum)[4], const unsigned (&a)[4], const unsigned (&b)[2]) {
+#if __CUDA_ARCH__ >= 800
+    asm volatile(
+        "mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, "
+        "{%0, %1, %2, %3};"
+        : "+f"(sum[0]), "+f"(sum[1]), "+f"(sum[2]), "+f"(sum[3])
+        : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
+#else
+    (void)sum, (void)a, (void)b;
+#endif
+}
+// Two numbers rounded to bf16, nearest even.
+ISTHMUS_DEVICE unsigned two_bf16(float low, float high) {
+#if __CUDA_ARCH__ >= 800
+    unsigned both;
+    asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(both) : "f"(high), "f"(low));
+    return both;
+#else
+    (void)low, (void)high;
+    return 0;
+#endif
 }
 ISTHMUS_DEVICE unsigned bits_of(float x) { return __float_as_uint(x); }
 ISTHMUS_DEVICE float float_of(unsigned bits) { return __uint_as_float(bits); }

@@ -61,5 +61,11 @@ std::vector<Launch> fourier_features(const Device& device, Rows<T> x, const Freq
 template <class T>
 std::vector<Launch> fourier_sums(const Device& device, Rows<T> x, const T* weights, const Frequencies<T>& f,
                                  double* sums);
+// The bits of assignments are on the GPU too. `rounded`: the kernel, shifted, is rounded to bf16 where the GPU's tensor
+// cores take it; sums and row_sums are those of the same rounded matrix.
+template <class T>
+std::vector<Launch> permuted_sums(const Device& device, Rows<T> z, std::size_t d, const KernelSum& kernel,
+                                  const std::uint64_t* bits, std::size_t count, bool rounded, double* sums,
+                                  double* row_sums);
 
 }  // namespace isthmus::gpu

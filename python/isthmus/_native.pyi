@@ -199,3 +199,14 @@ def plan_fourier_sums(
     frequencies: _Frequencies,
     sums: _Described,
 ) -> _Launches: ...
+def plan_permuted_sums(
+    chip: _Chip,
+    allocate: _Allocate,
+    dtype: str,
+    z: _Described,
+    terms: Sequence[_Term],
+    bits: _Described,
+    rounded: bool,
+    sums: _Described,
+    row_sums: _Described,
+) -> _Launches: ...

@@ -162,6 +162,8 @@ inline double from_lane_xor(double value, int mask) {
     return found;
 }
 
+inline float from_lane_xor(float value, int mask) { return float(from_lane_xor(double(value), mask)); }
+
 inline void copy16(void* to, const void* from) {
     using namespace emulated_gpu;
     if ((std::uintptr_t(to) | std::uintptr_t(from)) % 16) std::abort();  // a GPU stops there
@@ -219,6 +221,35 @@ inline void multiply_tf32(float (&sum)[4], const unsigned (&a)[4], const unsigne
         sum[e] = truncated(total);
     }
     wait_at(own_warp());
+}
+
+// Fragments as PTX defines them for mma.m16n8k16 of bf16.
+inline void multiply_bf16(float (&sum)[4], const unsigned (&a)[4], const unsigned (&b)[2]) {
+    using namespace emulated_gpu;
+    Open& own = open_of(own_lane());
+    std::memcpy(own.a, a, sizeof(a));
+    std::memcpy(own.b, b, sizeof(b));
+    wait_at(own_warp());
+    const auto bf16 = [](unsigned two, int k) { return double(float_of(k % 2 ? two & 0xffff0000u : two << 16)); };
+    for (int e = 0; e < 4; ++e) {
+        const int row = own_lane() / 4 + e / 2 * 8, col = own_lane() % 4 * 2 + e % 2;
+        double total = sum[e];
+        for (int k = 0; k < 16; ++k) {
+            const Open& left = open_of(row % 8 * 4 + k % 8 / 2);
+            const Open& right = open_of(col * 4 + k % 8 / 2);
+            total += bf16(left.a[k / 8 * 2 + row / 8], k) * bf16(right.b[k / 8], k);
+        }
+        sum[e] = truncated(total);
+    }
+    wait_at(own_warp());
+}
+
+inline unsigned two_bf16(float low, float high) {
+    const auto rounded = [](float x) {
+        const unsigned bits = bits_of(x);
+        return x != x ? 0x7fffu : (bits + 0x7fffu + (bits >> 16 & 1)) >> 16;
+    };
+    return rounded(low) | rounded(high) << 16;
 }
 
 }  // namespace
