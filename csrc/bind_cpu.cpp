@@ -12,6 +12,7 @@ void bind_permuted(py::module_& m);
 void bind_plan(py::module_& m);
 void bind_plan_project(py::module_& m);
 void bind_plan_permuted(py::module_& m);
+void bind_plan_grad(py::module_& m);
 
 namespace {
 
@@ -303,4 +304,5 @@ PYBIND11_MODULE(_native, m, py::mod_gil_not_used()) {
     bind_plan(m);
     bind_plan_project(m);
     bind_plan_permuted(m);
+    bind_plan_grad(m);
 }

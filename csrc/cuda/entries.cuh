@@ -2,6 +2,7 @@
 #pragma once
 
 #include "features.cuh"
+#include "grad.cuh"
 #include "matmul.cuh"
 #include "moments.cuh"
 #include "pack.cuh"
@@ -48,6 +49,11 @@ using WideRows = PlainRows<double, 64, 64>;
     ISTHMUS_CUDA_PLAIN(X, name##_float32, Consumer, float, Large) \
     ISTHMUS_CUDA_PLAIN(X, name##_float64, Consumer, double, Wide) \
     ISTHMUS_CUDA_SMOOTH(X, name##_tensor, Consumer, float, Tensor)
+// Those that know the pairing alone.
+#define ISTHMUS_CUDA_PAIRINGS(X, name, Consumer, T, Shape)        \
+    X(name##_dot, Consumer<T, Shape, Pairing::Dot>)               \
+    X(name##_difference, Consumer<T, Shape, Pairing::Difference>) \
+    X(name##_cityblock, Consumer<T, Shape, Pairing::CityBlock>)
 
 // What multiplies rows by a matrix.
 #define ISTHMUS_CUDA_ROWS(X, name, Consumer)      \
@@ -72,6 +78,8 @@ using WideRows = PlainRows<double, 64, 64>;
     X(means_float64, Means<double>)                           \
     X(pack_float32, Pack<float>)                              \
     X(pack_float64, Pack<double>)                             \
+    X(norms_float32, Norms<float>)                            \
+    X(norms_float64, Norms<double>)                           \
     X(add_partials, AddPartials)                              \
     X(diagonals_float32, Diagonals<float>)                    \
     X(diagonals_float64, Diagonals<double>)                   \
@@ -100,7 +108,22 @@ using WideRows = PlainRows<double, 64, 64>;
     ISTHMUS_CUDA_CONSUMER(X, sum, Sums)                       \
     ISTHMUS_CUDA_CONSUMER(X, store, Store)                    \
     ISTHMUS_CUDA_CONSUMER(X, matmul, Multiply)                \
-    ISTHMUS_CUDA_PERMUTED(X)
+    ISTHMUS_CUDA_PERMUTED(X) \
+    X(across_float32, Across<float>) \
+    X(across_float64, Across<double>) \
+    ISTHMUS_CUDA_PAIRINGS(X, products_float32, Products, float, Large) \
+    ISTHMUS_CUDA_PAIRINGS(X, products_float64, Products, double, Wide) \
+    X(products_tensor_dot, Products<float, Tensor, Pairing::Dot>) \
+    ISTHMUS_CUDA_CONSUMER(X, slopes, Slopes) \
+    ISTHMUS_CUDA_PAIRINGS(X, pull_float32, Pull, float, Large) \
+    X(pull_float32_gram, Pull<float, Large, Pairing::Gram>) \
+    ISTHMUS_CUDA_PAIRINGS(X, pull_float64, Pull, double, Wide) \
+    X(pull_float64_gram, Pull<double, Wide, Pairing::Gram>) \
+    X(pull_tensor_gram, Pull<float, Tensor, Pairing::Gram>) \
+    X(pull_tensor_dot, Pull<float, Tensor, Pairing::Dot>) \
+    X(place_gradients_float32, PlaceGradients<float>) \
+    X(place_gradients_float64, PlaceGradients<double>) \
+    X(grad_values, GradValues)
 
 // The kernel itself, inside namespace isthmus::cuda. Tasks stay where the launch puts them, so that indexing into one
 // copies nothing.

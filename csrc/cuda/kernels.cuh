@@ -424,11 +424,11 @@ ISTHMUS_DEVICE void exchange_kept(T (&sum)[Shape::kEach][Shape::kEach], bool fir
     }
 }
 
-// sum = the products of all pairs of two sides' rows over all dimensions. `also` starts copies that are to be there by
-// the end. The slabs are still read by others when a thread returns.
+// sum = the products of all pairs of two sides' rows over the first `count` dimensions of `depth`. `also` starts copies
+// that are to be there by the end. The slabs are still read by others when a thread returns.
 template <class T, class Shape, Pairing kPairing, class Also>
-ISTHMUS_DEVICE void form_products(const T* left, const T* right, Size depth, T (&sum)[Shape::kEach][Shape::kEach],
-                                  const Also& also) {
+ISTHMUS_DEVICE void form_products(const T* left, const T* right, Size depth, Size count,
+                                  T (&sum)[Shape::kEach][Shape::kEach], const Also& also) {
     T* const slabs = reinterpret_cast<T*>(shared_memory());
     constexpr int kSize = kSlabSize<T, Shape>;
     constexpr bool kKept = Shape::kExactSlabs > 0 && kPairing == Pairing::Gram;
@@ -446,19 +446,19 @@ ISTHMUS_DEVICE void form_products(const T* left, const T* right, Size depth, T (
     sync_block();  // shared memory may still be read for the tile before
     also();
     fetch(0);
-    const int count = int(depth / kSlab);
+    const int n_slabs = int(count / kSlab);
     ISTHMUS_UNROLL_BY(1)
-    for (int n = 0; n < count; ++n) {
+    for (int n = 0; n < n_slabs; ++n) {
         wait_for_copies<0>();
         sync_block();  // a slab is there for all, the other is read no more
-        if (n + 1 < count) fetch((n + 1) % 2);
+        if (n + 1 < n_slabs) fetch((n + 1) % 2);
         if constexpr (kKept)
             if (n && n % Shape::kExactSlabs == 0) exchange_kept<T, Shape, true>(sum, n == Shape::kExactSlabs);
         const T* const slab = slabs + n % 2 * (2 * kSize);
         Shape::template add<kPairing>(slab, slab + kSize, sum);
     }
     if constexpr (kKept)
-        if (count > Shape::kExactSlabs) exchange_kept<T, Shape, false>(sum, false);
+        if (n_slabs > Shape::kExactSlabs) exchange_kept<T, Shape, false>(sum, false);
 }
 
 // -- kernel values ------------------------------------------------------------------------------------------------
@@ -651,6 +651,19 @@ ISTHMUS_DEVICE void form_distances(const Packed<T>& packed, const Place<T>& p, c
     });
 }
 
+// Starts to copy what belongs to the rows of both sides, their numbers among all packed rows given.
+template <class T, class Shape, Pairing kPairing>
+ISTHMUS_DEVICE void copy_of_sides(const Packed<T>& packed, Size left, Size right) {
+    constexpr int kVector = 16 / int(sizeof(T)), kCopies = Shape::kSide / kVector;
+    constexpr bool kGram = kPairing == Pairing::Gram;
+    static_assert(4 * kCopies <= Shape::kThreads);
+    if (const int copy = thread(); copy >= (kGram ? 0 : 2 * kCopies) && copy < 4 * kCopies) {
+        const int row = copy % kCopies * kVector;
+        const T* const from = copy < 2 * kCopies ? packed.norms : packed.weights;
+        copy16(norms_of_side<T, Shape>(copy / kCopies) + row, from + (copy / kCopies % 2 ? right : left) + row);
+    }
+}
+
 // The kernel values of a tile, but for Values::factor, in place of its products. Rows past the samples have the values
 // of rows of zeros. `also` starts copies that are to be there by the end.
 template <class T, class Shape, class Values, class Also>
@@ -659,17 +672,10 @@ ISTHMUS_DEVICE void form_bare_values(const Packed<T>& packed, const Place<T>& p,
     const Size left = p.left.panel * kPanel + p.row, right = p.right.panel * kPanel + p.col;
     const auto copy_sides = [&] {
         also();
-        constexpr int kVector = 16 / int(sizeof(T)), kCopies = Shape::kSide / kVector;
-        constexpr bool kGram = Values::kPairing == Pairing::Gram;
-        static_assert(4 * kCopies <= Shape::kThreads);
-        if (const int copy = thread(); copy >= (kGram ? 0 : 2 * kCopies) && copy < 4 * kCopies) {
-            const int row = copy % kCopies * kVector;
-            const T* const from = copy < 2 * kCopies ? packed.norms : packed.weights;
-            copy16(norms_of_side<T, Shape>(copy / kCopies) + row, from + (copy / kCopies % 2 ? right : left) + row);
-        }
+        copy_of_sides<T, Shape, Values::kPairing>(packed, left, right);
     };
     form_products<T, Shape, Values::kPairing>(packed.panels + left * packed.depth, packed.panels + right * packed.depth,
-                                              packed.depth, at, copy_sides);
+                                              packed.depth, packed.depth, at, copy_sides);
     if constexpr (Values::kPairing == Pairing::Gram) form_distances<T, Shape>(packed, p, terms, at);
     values.template form_tile<Shape>(at);
 }
@@ -682,6 +688,7 @@ ISTHMUS_DEVICE void form_values(const Packed<T>& packed, const Place<T>& p, cons
     ISTHMUS_UNROLL
     for (int i = 0; i < Shape::kEach; ++i) ISTHMUS_UNROLL
     for (int j = 0; j < Shape::kEach; ++j) at[i][j] = values.factor * at[i][j];
+}
 }
 
 // -- tiles of samples ---------------------------------------------------------------------------------------------

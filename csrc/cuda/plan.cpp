@@ -96,15 +96,7 @@ std::vector<Launch> block_sums(const Device& device, const std::vector<Block<T>>
             add = true;
         }
     }
-    const SelfKernel self = self_kernel(Run{engines_of("base"), 1, nullptr}, kernel);
-    std::size_t from = 0;
-    do {
-        const std::size_t count = std::min<std::size_t>(cuda::kMaxTerms, self.terms.size() - from);
-        plan.launch(typed<T>("diagonals"), blocks.size(),
-                    cuda::DiagonalTask<T>{plan.samples(), d, from ? 0.0 : self.at_zero,
-                                          terms_of<double>(self.terms.data() + from, count), from > 0, diagonals});
-        from += count;
-    } while (from < self.terms.size());
+    plan.add_diagonals(kernel, diagonals);
     return std::move(plan.launches);
 }
 

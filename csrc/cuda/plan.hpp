@@ -68,4 +68,11 @@ std::vector<Launch> permuted_sums(const Device& device, Rows<T> z, std::size_t d
                                   const std::uint64_t* bits, std::size_t count, bool rounded, double* sums,
                                   double* row_sums);
 
+// Items of one shape, their dx behind one another and so their dy. `factors` (items, 3) are read on the GPU, those of
+// the items are not. Coefficients of pairs take at most about stripe_bytes of the workspace at a time.
+template <class T>
+std::vector<Launch> mmd2_grad(const Device& device, const std::vector<TwoSamples<T>>& items, std::size_t d,
+                              const KernelSum& kernel, const double* factors, bool with_diagonal,
+                              std::size_t stripe_bytes, double* values);
+
 }  // namespace isthmus::gpu

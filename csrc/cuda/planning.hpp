@@ -26,6 +26,7 @@ std::string bytes_of(const Task& task) {
 // The workspace: pieces are asked for first, then it is allocated, then they have addresses.
 class Workspace {
   public:
+    static constexpr std::size_t kBorder = 256;  // bytes
     template <class U>
     struct Piece {
         std::size_t offset;
@@ -33,10 +34,10 @@ class Workspace {
     template <class U>
     Piece<U> room(std::size_t count) {
         const std::size_t at = size_;
-        size_ += (count * sizeof(U) + 255) / 256 * 256;
+        size_ += (count * sizeof(U) + kBorder - 1) / kBorder * kBorder;
         return {at};
     }
-    void allocate(const Device& device) { base_ = device.allocate(std::max<std::size_t>(size_, 256)); }
+    void allocate(const Device& device) { base_ = device.allocate(std::max(size_, kBorder)); }
     template <class U>
     U* operator[](Piece<U> piece) const {
         return reinterpret_cast<U*>(base_ + piece.offset);
@@ -167,7 +168,7 @@ class Plan {
         panels_ = space.template room<T>(rows * depth());
         norms_ = space.template room<T>(rows), weights_ = space.template room<T>(rows);
         space.allocate(device_);
-        for (const auto& [piece, values] : described_)
+        for (const auto& [piece, values] : neighbours_joined())
             for (std::size_t i = 0; i < values.size(); i += cuda::kWords) {
                 cuda::DescribeTask task{{}, std::min<Size>(cuda::kWords, values.size() - i), space[piece] + i};
                 std::copy_n(values.data() + i, task.count, task.words);
@@ -175,20 +176,38 @@ class Plan {
             }
         if (!centred) return;
         const Size n = samples_.size();
-        launch(typed<T>("column_sums"), first_piece.back(),
+        launch(typed<T>("column_sums"), first_piece.back() * cuda::tiles_across(d_, cuda::ColumnSums<T>::kColumns),
                cuda::ColumnSumsTask<T>{this->samples(), space[pieces], n, d_, space[sums]});
-        launch(typed<T>("means"), n_groups_,
+        launch(typed<T>("means"), n_groups_ * cuda::tiles_across(d_, cuda::Means<T>::kThreads),
                cuda::MeansTask<T>{this->samples(), space[pieces], n, n_groups_, d_, space[sums], space[means_]});
     }
 
     // Packs all samples for a pass.
     cuda::Packed<T> pack(const Pass& pass) {
         T* const norms = pass.gram() ? space[norms_] : nullptr;
-        launch(typed<T>("pack"), n_panels_,
+        const std::size_t strips = cuda::tiles_across(depth(), int(cuda::Pack<T>::kStrip));
+        launch(typed<T>("pack"), n_panels_ * strips,
                cuda::PackTask<T>{samples(), samples_.size(), d_, depth(), pass.gram() ? space[means_] : nullptr,
                                  pass.scale, Shape<T>(device_, pass.pairing).tensor, space[panels_], norms,
                                  space[weights_]});
+        if (norms && strips > 1)
+            launch(typed<T>("norms"), n_panels_, cuda::NormsTask<T>{space[panels_], depth(), norms});
         return {space[panels_], norms, space[weights_], d_, depth()};
+    }
+
+    const double* means() const { return space[means_]; }  // (groups, d), where a pass subtracts them
+
+    // diagonals[s] = sum_i w_i^2 k(x_i, x_i) of every sample.
+    void add_diagonals(const KernelSum& kernel, double* diagonals) {
+        const SelfKernel self = self_kernel(Run{engines_of("base"), 1, nullptr}, kernel);
+        std::size_t from = 0;
+        do {
+            const std::size_t count = std::min<std::size_t>(cuda::kMaxTerms, self.terms.size() - from);
+            launch(typed<T>("diagonals"), samples_.size(),
+                   cuda::DiagonalTask<T>{samples(), d_, from ? 0.0 : self.at_zero,
+                                         terms_of<double>(self.terms.data() + from, count), from > 0, diagonals});
+            from += count;
+        } while (from < self.terms.size());
     }
 
     static int side() { return std::is_same_v<T, float> ? cuda::Large::kSide : cuda::Wide::kSide; }
@@ -211,6 +230,23 @@ class Plan {
         Workspace::Piece<Size> piece;
         std::vector<Size> values;
     };
+
+    // What is described, pieces that follow one another in the workspace as one.
+    std::vector<Described> neighbours_joined() const {
+        std::vector<Described> joined;
+        for (const Described& own : described_) {
+            constexpr std::size_t kWhole = Workspace::kBorder / sizeof(Size);
+            const std::size_t words = joined.empty() ? 0 : (joined.back().values.size() + kWhole - 1) / kWhole * kWhole;
+            if (joined.empty() || joined.back().piece.offset + words * sizeof(Size) != own.piece.offset) {
+                joined.push_back(own);
+                continue;
+            }
+            std::vector<Size>& values = joined.back().values;
+            values.resize(words);
+            values.insert(values.end(), own.values.begin(), own.values.end());
+        }
+        return joined;
+    }
 
     const Device& device_;
     std::size_t d_;

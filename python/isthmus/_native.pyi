@@ -210,3 +210,19 @@ def plan_permuted_sums(
     sums: _Described,
     row_sums: _Described,
 ) -> _Launches: ...
+def plan_mmd2_grad(
+    chip: _Chip,
+    allocate: _Allocate,
+    dtype: str,
+    x: _Described,
+    y: _Described,
+    x_weights: _Described | None,
+    y_weights: _Described | None,
+    factors: _Described,
+    with_diagonal: bool,
+    terms: Sequence[_Term],
+    stripe_bytes: int,
+    values: _Described,
+    dx: _Described,
+    dy: _Described,
+) -> _Launches: ...

@@ -18,10 +18,11 @@ from .spectral import Frequencies
 
 __all__ = [
     *("Launch", "Launcher", "block_sums", "fourier_features", "fourier_sums"),
-    *("kernel_matmul", "kernel_matrix", "moments", "permuted_sums", "project"),
+    *("kernel_matmul", "kernel_matrix", "mmd2_grad", "moments", "permuted_sums", "project"),
 ]
 
 LEAST_CAPABILITY = 75  # of the GPUs that the kernels are written for: 7.5
+STRIPE_BYTES = 64 << 20  # of coefficients of pairs that a gradient keeps at a time
 
 Launch = tuple[str, int, bytes]  # kernel, blocks, its task
 Described = tuple[int, tuple[int, ...], tuple[int, ...]]
@@ -179,6 +180,40 @@ def permuted_sums(
     terms, to = list(kernel.terms()), (arrays.described(sums), arrays.described(row_sums))
     rows = arrays.described(z), terms, arrays.described(marked), rounded
     _run(native.plan_permuted_sums, launcher, z, where, *rows, *to)
+
+
+def mmd2_grad(
+    native: ModuleType,
+    launcher: Launcher,
+    x: Any,
+    y: Any,
+    weights: tuple[Any, Any],
+    factors: Any,
+    with_diagonal: bool,
+    kernel: Kernel,
+    values: Any,
+    dx: Any,
+    dy: Any,
+    where: Home,
+) -> None:
+    """Values (c,), float64, and gradients (c, n, d) and (c, m, d)."""
+    terms, rows = list(kernel.terms()), (arrays.described(x), arrays.described(y))
+    given = (None if share is None else arrays.described(share) for share in weights)
+    to = (arrays.described(values), arrays.described(dx), arrays.described(dy))
+    shares = arrays.described(factors)
+    _run(
+        native.plan_mmd2_grad,
+        launcher,
+        x,
+        where,
+        *rows,
+        *given,
+        shares,
+        with_diagonal,
+        terms,
+        STRIPE_BYTES,
+        *to,
+    )
 
 
 def _run(plan: Callable[..., Sequence[Launch]], launcher: Launcher, x: Any, where: Home, *rest: Any) -> None:
