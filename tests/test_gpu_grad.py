@@ -1,6 +1,5 @@
 """Gradients on an emulated GPU against the float64 formula."""
 
-
 import isthmus as im
 import numpy as np
 import pytest

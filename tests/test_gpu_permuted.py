@@ -49,7 +49,7 @@ def emulated(emulated_library):
         where = Emulated(emulated_library, capability, reverse)
         rows = torch.from_numpy(np.ascontiguousarray(z, dtype))
         sums, row_sums = (torch.full((len(x),), np.nan, dtype=torch.float64) for x in (bits, z))
-        gpu.permuted_sums(native, where, rows, kernel, bits, sums, row_sums, where, rounded=rounded)
+        gpu.permuted_sums(native, where, rows, kernel, bits, rounded, sums, row_sums, where)
         return sums.numpy(), row_sums.numpy(), where.kernels
 
     return permuted_sums

@@ -244,6 +244,7 @@ struct PermutedTiles {
                 T at[kEach][kEach];
                 form_values<T, Shape, Values>(t.packed, p, t.terms, at);
                 shift(p, by, at);
+                sync_block();  // the slabs may still be read
                 Products::keep(at);
                 share_rows(at, shares);
                 sync_block();

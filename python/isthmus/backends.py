@@ -249,7 +249,9 @@ def mmd2_grad(
     return values
 
 
-def permuted_sums(z: Any, kernel: Kernel, bits: Array, where: Home) -> tuple[Any, Any]:
+def permuted_sums(
+    z: Any, kernel: Kernel, bits: Array, where: Home, *, rounded: bool = False
+) -> tuple[Any, Any]:
     """Sums (B,) and row sums (n,), float64; see `reference.permuted_sums`. The bits are on the host."""
     float64 = np.dtype(np.float64)
     sums, row_sums = where.empty((len(bits),), float64), where.empty((len(z),), float64)
@@ -257,7 +259,7 @@ def permuted_sums(z: Any, kernel: Kernel, bits: Array, where: Home) -> tuple[Any
         "permuted_sums",
         where,
         z,
-        (z, kernel, bits, sums, row_sums),
+        (z, kernel, bits, rounded, sums, row_sums),
         native=lambda module, how: module.permuted_sums(z, list(kernel.terms()), bits, sums, row_sums, **how),
     )
     return sums, row_sums

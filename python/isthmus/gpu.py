@@ -157,11 +157,10 @@ def permuted_sums(
     z: Any,
     kernel: Kernel,
     bits: Array,
+    rounded: bool,
     sums: Any,
     row_sums: Any,
     where: Home,
-    *,
-    rounded: bool = False,
 ) -> None:
     """Sums (B,) and row sums (n,), float64, as `reference.permuted_sums`; the bits are copied to the GPU.
 

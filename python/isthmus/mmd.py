@@ -265,15 +265,16 @@ def check_permutations(n_permutations: Any) -> int:
 
 
 def assigned_mmd2(
-    given: Inputs, kernel: Kernel, assignments: Assignments, estimator: str
+    given: Inputs, kernel: Kernel, assignments: Assignments, estimator: str, *, rounded: bool = False
 ) -> tuple[Array, Array]:
     """MMD^2 of the pooled rows for each assignment, and the sum of the absolute values of its three terms.
 
     With K0 the kernel matrix without its diagonal, k = K0 1, T = 1' k, u an assignment, q = u' K0 u and
-    r = k' u, the sum within X is q, across r - q, within Y T - 2 r + q.
+    r = k' u, the sum within X is q, across r - q, within Y T - 2 r + q. `rounded`: a GPU may round K0, for
+    values that are compared among themselves alone.
     """
     where, z, bits = given.where, pooled_rows(given), assignments.bits
-    sums, row_sums = backends.permuted_sums(z, kernel, bits, where)
+    sums, row_sums = backends.permuted_sums(z, kernel, bits, where, rounded=rounded)
     q, k = arrays.to_numpy(sums), arrays.to_numpy(row_sums)
     r = backends.subset_sums(bits, k)
     xx, yy, xy = q, k.sum() - 2 * r + q, r - q

@@ -180,11 +180,14 @@ def _pair_sum(
     return total, gradient
 
 
-def permuted_sums(z: Any, kernel: Kernel, bits: Array, sums: Any, row_sums: Any, xp: Any) -> None:
+def permuted_sums(
+    z: Any, kernel: Kernel, bits: Array, rounded: bool, sums: Any, row_sums: Any, xp: Any
+) -> None:
     """Sums of the kernel over the pairs of rows that 0/1 assignments u mark.
 
     z (n, d). bits: uint64 (B, words) on the host, u_i of row b is bit i % 64 of bits[b, i // 64]. sums (B,):
-    sum_{i != j} u_i u_j k(z_i, z_j). row_sums (n,): sum_{j != i} k(z_i, z_j).
+    sum_{i != j} u_i u_j k(z_i, z_j). row_sums (n,): sum_{j != i} k(z_i, z_j). `rounded` lets a backend round
+    the kernel as far as a permutation test bears; this formula does not.
     """
     sums[...] = 0
     row_sums[...] = 0
