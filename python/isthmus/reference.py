@@ -85,8 +85,8 @@ def fourier_sums(x: Any, weights: Any, frequencies: Frequencies, sums: Any, xp: 
 
 
 def _waves(x: Any, frequencies: Frequencies, xp: Any) -> Any:
-    centred = xp.asarray(x, dtype=xp.float64) - xp.asarray(frequencies.centre, dtype=xp.float64)
-    phases = centred @ xp.asarray(frequencies.matrix, dtype=xp.float64)
+    wide = xp.asarray(x, dtype=xp.float64)
+    phases = (wide - like(frequencies.centre, wide)) @ like(frequencies.matrix, wide)
     return xp.concatenate([xp.cos(phases), xp.sin(phases)], 1)
 
 
