@@ -250,3 +250,44 @@ def test_what_is_not_finite_shows_in_the_result(emulated_gpu, rng):
     assert matrix.isnan()[3, 4] and not matrix.isnan()[4, 5]
     assert im.mmd2(x, x + 1, kernel=RBF).isnan()
     assert im.mmd2(x[4:], x[4:] + 1, kernel=RBF, x_weights=x.new_zeros(16)).isnan()
+
+
+def test_gradients_tests_features_and_moments_run_there(path, rng):
+    dtype, there = path
+    tolerance = 1e-4 if dtype == "float32" else 1e-10
+    x, y = rows(rng, 70, 5, dtype), rows(rng, 90, 5, dtype, 0.5)
+    gx, gy, w, b = on_gpu(there, x, y, rows(rng, 5, 3, dtype), rows(rng, 1, 3, dtype)[0])
+
+    def ran(*kernels):
+        assert backends.explain().backend == "native", backends.explain()
+        for kernel in kernels:
+            assert any(name.startswith(kernel) for name in there.launched), there.launched
+        there.launched.clear()
+
+    for found, expected in zip(im.mmd2_grad(gx, gy, kernel=RBF), im.mmd2_grad(x, y, kernel=RBF), strict=True):
+        np.testing.assert_allclose(found.numpy(), expected, atol=tolerance)
+    ran("slopes", "pull", "place_gradients", "grad_values")
+    np.testing.assert_allclose(
+        im.project(gx, w, b, activation="tanh").numpy(), np.tanh(x @ w.numpy() + b.numpy()), atol=tolerance
+    )
+    ran("project")
+    features = im.RandomFourierFeatures(6, kernel=RBF, random_state=0).fit(x)
+    np.testing.assert_allclose(features.transform(gx).numpy(), features.transform(x), atol=tolerance)
+    np.testing.assert_allclose(features.mean(gx), features.mean(x), atol=tolerance)
+    ran("features", "feature_sums")
+    arguments = {"kernel": RBF, "n_permutations": 40, "random_state": 0}
+    plain, test = im.two_sample_test(x, y, **arguments), im.two_sample_test(gx, gy, **arguments)
+    rounded = there.capability >= 80 and dtype == "float32"
+    ran("permuted_bf16" if rounded else f"permuted_{dtype}")
+    assert abs(test.statistic - plain.statistic) <= tolerance
+    assert np.abs(test.null - plain.null).max() <= (0.02 * plain.null.std() if rounded else tolerance)
+    assert abs(test.pvalue - plain.pvalue) <= 1 / 41
+    drawn = im.permuted_mmd2(gx, gy, kernel=RBF, n_permutations=40, random_state=0)
+    ran(f"permuted_{dtype}")
+    expected = im.permuted_mmd2(x, y, kernel=RBF, n_permutations=40, random_state=0)
+    np.testing.assert_allclose(drawn, expected, atol=tolerance)
+    moved = im.CORAL().fit(gx, X_target=gy).transform(gx, domain="source")
+    ran("moments", "add_scatters")
+    np.testing.assert_allclose(
+        moved.numpy(), im.CORAL().fit(x, X_target=y).transform(x, domain="source"), atol=100 * tolerance
+    )

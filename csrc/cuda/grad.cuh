@@ -179,9 +179,7 @@ struct Slopes {
         const GradArea& area = t.area;
         const GradTile tile = GradTile::of<Shape>(area, t.samples, block());
         const Size packed_left = tile.packed_left(t.samples), packed_right = tile.packed_right(t.samples);
-        const auto copy_sides = [&] {
-            copy_of_sides<T, Shape, Values::kPairing>(t.packed, packed_left, packed_right);
-        };
+        const auto copy_sides = [&] { copy_of_sides<T, Shape, Values::kPairing>(t.packed, packed_left, packed_right); };
         T at[kEach][kEach];
         if (t.products) {
             copy_sides();
@@ -207,7 +205,8 @@ struct Slopes {
         const Size group = col / area.depth, depth = depth_of_group(group, area.depth, cols);
         T* const to = t.coefficients + item * rows * cols + group * area.depth * rows + row * depth +
                       (col - group * area.depth) * kPanel;
-        const T *const left_weights = t.packed.weights + packed_left, *const right_weights = t.packed.weights + packed_right;
+        const T *const left_weights = t.packed.weights + packed_left, *const right_weights =
+                                                                          t.packed.weights + packed_right;
         const double factor = t.factors[3 * tile.item + (tile.left == tile.right ? tile.left % 2 : 2)];
         const bool diagonal = tile.row == tile.col;
         const bool keep_own = Values::kPairing == Pairing::Dot && t.with_diagonal;

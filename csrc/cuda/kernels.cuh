@@ -689,7 +689,6 @@ ISTHMUS_DEVICE void form_values(const Packed<T>& packed, const Place<T>& p, cons
     for (int i = 0; i < Shape::kEach; ++i) ISTHMUS_UNROLL
     for (int j = 0; j < Shape::kEach; ++j) at[i][j] = values.factor * at[i][j];
 }
-}
 
 // -- tiles of samples ---------------------------------------------------------------------------------------------
 
