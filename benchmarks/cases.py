@@ -25,6 +25,7 @@ __all__ = [
 
 # Bandwidths of the five-kernel case, in units of the root of d. Ratio 2, so gammas have ratio 4.
 FIVE_BANDWIDTHS = (0.25, 0.5, 1.0, 2.0, 4.0)
+TWENTY_BANDWIDTHS = tuple(2.0 ** ((k - 10) / 4) for k in range(20))
 
 # Peers: the plain formula or a library call ("usual"), and the best script of a specialist ("expert").
 EXPERTS = ("numpy expert", "torch expert")
@@ -205,7 +206,7 @@ def inputs(case: Case) -> Inputs:
 
 def gammas(case: Case) -> tuple[float, ...]:
     """gamma of each RBF kernel of the case, smallest first: 1 / (2 bandwidth^2)."""
-    factors = {"rbf": (1.0,), "rbf5": FIVE_BANDWIDTHS}[case.kernel]
+    factors = {"rbf": (1.0,), "rbf5": FIVE_BANDWIDTHS, "rbf20": TWENTY_BANDWIDTHS}[case.kernel]
     return tuple(sorted(1.0 / (2.0 * case.d * factor**2) for factor in factors))
 
 

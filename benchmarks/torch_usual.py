@@ -28,7 +28,9 @@ def _kernel(case: Case, a: Any, b: Any) -> Any:
     return kernel_values(case, distances, torch)
 
 
-def _mmd2(case: Case, x: Any, y: Any) -> Any:
+def mmd2_of(case: Case, x: Any, y: Any) -> Any:
+    """Unbiased squared MMD of two tensors, or of a batch of pairs."""
+
     def inner(z: Any, rows: int) -> Any:
         kernel = _kernel(case, z, z)
         trace = kernel.diagonal(dim1=-2, dim2=-1).sum(-1)
@@ -40,7 +42,7 @@ def _mmd2(case: Case, x: Any, y: Any) -> Any:
 def mmd2(case: Case, data: Inputs) -> Call:
     """exp(-gamma |x - y|^2) on whole matrices; a batch by batched products."""
     x, y, _, _ = _tensors(data)
-    return lambda: _mmd2(case, x, y).numpy()
+    return lambda: mmd2_of(case, x, y).numpy()
 
 
 def mmd2_grad(case: Case, data: Inputs) -> Call:
@@ -51,7 +53,7 @@ def mmd2_grad(case: Case, data: Inputs) -> Call:
     grad = library("torch").autograd.grad
 
     def run() -> tuple[Any, Any, Any]:
-        value = _mmd2(case, x, y)
+        value = mmd2_of(case, x, y)
         dx, dy = grad(value, (x, y))
         return value.detach().numpy(), dx.numpy(), dy.numpy()
 

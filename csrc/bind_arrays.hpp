@@ -57,6 +57,15 @@ inline KernelSum kernel_sum(const std::vector<TermTuple>& terms) {
     return sum;
 }
 
+inline Activation activation_of(const std::string& name) {
+    if (name == "identity") return Activation::Identity;
+    if (name == "relu") return Activation::Relu;
+    if (name == "tanh") return Activation::Tanh;
+    if (name == "logistic") return Activation::Logistic;
+    if (name == "cos") return Activation::Cos;
+    throw std::invalid_argument("no activation is named '" + name + "'");
+}
+
 template <class T>
 bool is(const py::object& x) {
     return Array<T>::check_(x);

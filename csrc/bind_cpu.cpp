@@ -9,6 +9,10 @@ namespace isthmus {
 
 void bind_grad(py::module_& m);
 void bind_permuted(py::module_& m);
+void bind_plan(py::module_& m);
+void bind_plan_project(py::module_& m);
+void bind_plan_permuted(py::module_& m);
+void bind_plan_grad(py::module_& m);
 
 namespace {
 
@@ -172,15 +176,6 @@ Frequencies<T> frequencies_of(const Array<T>& x, const Array<double>& centre, co
     return f;
 }
 
-Activation activation_of(const std::string& name) {
-    if (name == "identity") return Activation::Identity;
-    if (name == "relu") return Activation::Relu;
-    if (name == "tanh") return Activation::Tanh;
-    if (name == "logistic") return Activation::Logistic;
-    if (name == "cos") return Activation::Cos;
-    throw std::invalid_argument("no activation is named '" + name + "'");
-}
-
 // One overload for each dtype. noconvert: a converted `out` would lose the result.
 template <class T>
 void bind_for(py::module_& m) {
@@ -306,4 +301,8 @@ PYBIND11_MODULE(_native, m, py::mod_gil_not_used()) {
     bind_for<double>(m);
     bind_grad(m);
     bind_permuted(m);
+    bind_plan(m);
+    bind_plan_project(m);
+    bind_plan_permuted(m);
+    bind_plan_grad(m);
 }

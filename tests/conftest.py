@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
-from collections.abc import Iterator
-from dataclasses import dataclass
+import shutil
+import subprocess
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import isthmus as im
 import numpy as np
 import pytest
-from isthmus import arrays, backends, reference
+from isthmus import arrays, backends, cuda_module, cupy_module, reference
 from isthmus.align.mathematics import pencil
 
 # Around every vector width: 4, 8, 16 and 32 lanes.
@@ -135,7 +139,67 @@ def torch_as_device(monkeypatch: pytest.MonkeyPatch) -> Any:
     monkeypatch.setattr(arrays, "_real_torch", real)
     monkeypatch.setattr(arrays.Home, "on_host", property(lambda self: self.library != "torch"))
     monkeypatch.setattr(arrays.Home, "free_bytes", lambda self: 1 << 34)
+    monkeypatch.setattr(arrays.Home, "chip", lambda self: (90, 3))
+    for module, name in ((cuda_module, "launcher"), (cupy_module, "compiler")):
+        monkeypatch.setattr(module, name, lambda *_: (None, "tensors of the CPU play the GPU"))
     return torch
+
+
+@dataclass
+class EmulatedGpu:
+    """A launcher that runs the kernels of csrc/cuda on the host, one thread after the other."""
+
+    torch: Any
+    library: Any
+    capability: int = 90
+    processors: int = 3
+    reverse: bool = False
+    launched: list[str] = field(default_factory=list)
+
+    def launch(self, launches: Sequence[tuple[str, int, bytes]], where: arrays.Home) -> None:
+        for name, blocks, task in launches:
+            assert self.library.isthmus_emulate(name.encode(), blocks, task, int(self.reverse)) == 0, name
+            self.launched.append(name)
+
+    def poisoned(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Any:
+        """Memory on a border of 256 bytes, of NaN: what is not written shows."""
+        size = int(np.prod(shape)) * dtype.itemsize
+        memory = self.torch.full((size + 256,), 255, dtype=self.torch.uint8)
+        start = -memory.data_ptr() % 256
+        return memory[start : start + size].view(getattr(self.torch, dtype.name)).reshape(shape)
+
+
+@pytest.fixture(scope="session")
+def emulated_library(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """The kernels of csrc/cuda as a library of the host."""
+    compiler = next((found for name in ("c++", "g++", "clang++") if (found := shutil.which(name))), None)
+    if compiler is None or os.name != "posix":
+        pytest.skip("no C++ compiler here")
+    source = Path(__file__).parent / "native/emulated_launch.cpp"
+    target = tmp_path_factory.mktemp("emulated") / "launch.so"
+    command = [compiler, "-std=c++17", "-O1", "-shared", "-fPIC", "-o", str(target), str(source)]
+    subprocess.run(command, check=True)
+    library = ctypes.CDLL(str(target))
+    library.isthmus_emulate.argtypes = [ctypes.c_char_p, ctypes.c_ulonglong, ctypes.c_char_p, ctypes.c_int]
+    return library
+
+
+@pytest.fixture
+def emulated_gpu(torch_as_device: Any, emulated_library: Any, monkeypatch: pytest.MonkeyPatch) -> EmulatedGpu:
+    """Operations on torch tensors run as on a GPU: planned, and launched on the emulated one."""
+    pytest.importorskip("isthmus._native", reason="the compiled module is not built")
+    there = EmulatedGpu(torch_as_device, emulated_library)
+    monkeypatch.setattr(cuda_module, "launcher", lambda capability: (there, ""))
+    monkeypatch.setattr(arrays.Home, "chip", lambda self: (there.capability, there.processors))
+    monkeypatch.setattr(
+        arrays.Home, "workspace", lambda self, size: there.poisoned((size,), np.dtype(np.uint8))
+    )
+
+    def empty(self: Any, shape: Any, dtype: Any, plain: Any = arrays.Home.empty) -> Any:
+        return plain(self, shape, dtype) if self.on_host else there.poisoned(shape, dtype)
+
+    monkeypatch.setattr(arrays.Home, "empty", empty)
+    return there
 
 
 @pytest.fixture

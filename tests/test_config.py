@@ -112,7 +112,7 @@ def test_threads_may_share_one_object_and_leave_it_in_any_order(make):
         ({"n_threads": 2.0}, TypeError, "n_threads must be a positive integer, got 2.0"),
         ({"n_threads": True}, TypeError, "n_threads must be a positive integer, got True"),
         ({"precision": "half"}, ValueError, "precision must be one of 'default', 'fast', got 'half'"),
-        ({"backend": "gpu"}, ValueError, "backend must be one of 'auto', 'native', 'reference', got 'gpu'"),
+        ({"backend": "gpu"}, ValueError, "one of 'auto', 'native', 'nvrtc', 'reference', got 'gpu'"),
         ({"assume_finite": 1}, TypeError, "assume_finite must be True or False, got 1"),
         ({"threads": 1}, TypeError, "unexpected keyword argument 'threads'"),
     ],

@@ -383,6 +383,28 @@ def test_tensors_keep_their_float_type_and_take_an_output(rng, dtype):
     np.testing.assert_array_equal(out.numpy(), fourier.transform(x))
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_features_of_rows_on_a_device_are_those_of_numpy(device, rng, dtype):
+    x, weights = rng.normal(size=(30, 3)).astype(dtype), rng.uniform(size=30)
+    models = [
+        *(im.RandomFourierFeatures(8, sampling=sampling, random_state=0) for sampling in spectral.SAMPLINGS),
+        *(im.NystroemFeatures(5, selection=how, random_state=0) for how in ("uniform", "kmeans++")),
+    ]
+    tolerance = 1e-5 if dtype == "float32" else 1e-12
+    for model in models:
+        plain = model.fit_transform(x)
+        found = model.fit_transform(device(x))
+        assert found.numpy().dtype == plain.dtype
+        np.testing.assert_allclose(found.numpy(), plain, atol=tolerance)
+        assert not any(isinstance(value, type(found)) for value in vars(model).values())
+        if isinstance(model, im.RandomFourierFeatures):
+            mean = model.mean(device(x), device(weights))
+            assert isinstance(mean, np.ndarray)
+            np.testing.assert_allclose(mean, model.mean(x, weights), atol=tolerance)
+            apart = model.mmd2(device(x), device(x[:9] + 1))
+            assert abs(apart - model.mmd2(x, x[:9] + 1)) <= tolerance
+
+
 # -- Nystroem --
 
 

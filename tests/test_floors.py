@@ -17,7 +17,8 @@ PACKAGE = ROOT / "python" / "isthmus"
 # Lowest first; nothing imports upwards.
 FLOORS = [
     *("errors", "machine", "config", "kernel_base", "kernels", "arrays", "algebra", "spectral"),
-    *("threadpool", "blas", "reference", "backends", "bandwidth", "ops", "mmd", "gradient", "two_sample"),
+    *("threadpool", "blas", "reference", "cuda_module", "cupy_module", "gpu", "backends"),
+    *("bandwidth", "ops", "mmd", "gradient", "two_sample"),
     *("rows", "features"),
     *("training", "exact", "source_model", "models"),
     *(
@@ -103,7 +104,7 @@ ALIGN_FAMILIES = (
 OWNERS = {
     "ot": {"align.transport"},
     "torch": {"arrays"},
-    "cupy": {"arrays"},
+    "cupy": {"arrays", "cupy_module"},
     "matplotlib": {"plot", "displays"},
     "pyarrow": {"datasets"},
     "pandas": {"datasets"},
@@ -185,7 +186,9 @@ def test_only_their_owners_import_optional_libraries():
 def test_only_backends_knows_the_implementations():
     for name, tree in modules():
         if name not in ("backends", "reference"):
-            implementations = {"_native"} if name == "ops" else {"_native", "reference"}
+            implementations = {"_native", "gpu", "cuda_module", "cupy_module"} | (
+                {"reference"} if name != "ops" else set()
+            )
             assert not implementations & {target for target, ours in imported(name, tree) if ours}, name
 
 

@@ -141,6 +141,18 @@ Terms Pass::view() const {
 
 double Pass::raw_scale() const { return power_of_two_below(scale); }
 
+double raw_factor(const Pass& pass) { return factor_of(pass.scale, pass.raw_scale(), pass.pairing); }
+
+template <class T>
+double guard_of(const Pass& pass, std::size_t d) {
+    constexpr double kRounding = std::is_same_v<T, float> ? 6e-8 : 1.1e-16;
+    constexpr double kPromise = std::is_same_v<T, float> ? 4e-6 : 8e-14;
+    constexpr double kFastRounding = 0x1p-16, kFastPromise = 8e-5;  // of two parts a number
+    const double growth = 4.0 + 1.5 * std::sqrt(double(d));         // of the error, measured on near pairs of long rows
+    const bool fast = std::is_same_v<T, float> && pass.form == Form::TwoParts;
+    return (fast ? kFastRounding / kFastPromise : kRounding * growth / kPromise) * pass.sensitivity;
+}
+
 SelfKernel self_kernel(const Run& run, const KernelSum& kernel) {
     SelfKernel self{0.0, {}};
     for (const KernelTerm& t : kernel) {
@@ -295,22 +307,15 @@ void pack_into(const Run& run, const std::vector<Sample<T>>& samples, std::size_
     });
 }
 
-// When a pair of a Gram pass needs its raw rows: half the promised accuracy against the rounding of a sum of d
-// products.
+// Keeps the raw rows where some pair of a Gram pass may need them.
 template <class T>
 void watch_near_pairs(const Run& run, const std::vector<Sample<T>>& samples, const Pass& pass, Packed<T>& packed) {
-    constexpr double kRounding = std::is_same_v<T, float> ? 6e-8 : 1.1e-16;
-    constexpr double kPromise = std::is_same_v<T, float> ? 4e-6 : 8e-14;
     constexpr double kMargin = 0.999, kLargest = std::is_same_v<T, float> ? 1e37 : 1e300;
-    const double growth =
-        4.0 + 1.5 * std::sqrt(double(packed.d));  // of the rounding error, measured on near pairs of long rows
-    constexpr double kFastRounding = 0x1p-16, kFastPromise = 8e-5;  // of two parts a number
-    const bool fast = std::is_same_v<T, float> && pass.form == Form::TwoParts;
-    const double guard = (fast ? kFastRounding / kFastPromise : kRounding * growth / kPromise) * pass.sensitivity;
+    const double guard = guard_of<T>(pass, packed.d);
     T reach = 0;
     for (std::size_t i = 0; i < packed.n_panels * packed.width; ++i) reach = std::max(reach, packed.norms[i]);
     const double norms = 2 * double(reach);
-    packed.guard = {guard, factor_of(pass.scale, pass.raw_scale(), pass.pairing), !(norms * (guard + 1) < kLargest)};
+    packed.guard = {guard, raw_factor(pass), !(norms * (guard + 1) < kLargest)};
     packed.has_raw = guard * norms >= kMargin;
     if (!packed.has_raw) return;
     packed.raw.fit(packed.n_panels * packed.width * packed.d);
@@ -349,6 +354,7 @@ TaskShape task_shape(const Engine<T>& engine, std::size_t d) {
 }
 
 #define ISTHMUS_X(T)                                                                                                   \
+    template double guard_of<T>(const Pass&, std::size_t);                                                             \
     template class Buffer<T>;                                                                                          \
     template void add_diagonals<T>(const Run&, const std::vector<Block<T>>&, std::size_t, const SelfKernel&, double*); \
     template void mean_of<T>(const Run&, const std::vector<Rows<T>>&, std::size_t, double*);                           \

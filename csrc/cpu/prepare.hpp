@@ -63,6 +63,13 @@ struct Pass {
 
 std::vector<Pass> passes_of(const Run& run, const KernelSum& kernel);
 
+// What the squared distance of raw rows, times raw_scale, is multiplied by to be the u of a Gram pass.
+double raw_factor(const Pass& pass);
+// A pair with guard (|x|^2 + |y|^2) > 1 + u needs its raw rows: half the promised accuracy against the rounding of a
+// sum of d products of numbers, or of two parts of each.
+template <class T>
+double guard_of(const Pass& pass, std::size_t d);
+
 // Terms whose u is <x, x> in float64: the values k(x, x) of the whole sum.
 struct SelfKernel {
     double at_zero;           // sum of the kernels of a distance

@@ -1,12 +1,20 @@
 """The tile engine on the CPU. Arrays must have been checked by `isthmus.ops`: nothing is converted here."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from numpy.typing import NDArray
 
 _Array = NDArray[Any]
 _Term = tuple[str, float, Sequence[float]]
+# Address, shape and strides in elements of an array on a GPU.
+_Described = tuple[int, Sequence[int], Sequence[int]]
+# Compute capability (90 for 9.0) and number of multiprocessors.
+_Chip = tuple[int, int]
+# Gives the address of that many bytes on the GPU, on a border of 256.
+_Allocate = Callable[[int], int]
+# Kernel, blocks, task.
+_Launches = list[tuple[str, int, bytes]]
 
 def kernel_names() -> list[str]: ...
 def levels() -> list[str]: ...
@@ -116,3 +124,105 @@ def fourier_sums(
     level: str,
     n_threads: int,
 ) -> None: ...
+def gpu_entries() -> dict[str, tuple[str, int, int, int]]: ...
+def plan_block_sums(
+    chip: _Chip,
+    allocate: _Allocate,
+    dtype: str,
+    stacks: Sequence[_Described],
+    weights: Sequence[_Described | None] | None,
+    pairs: _Array,
+    terms: Sequence[_Term],
+    sums: _Described,
+    diagonals: _Described,
+) -> _Launches: ...
+def plan_kernel_matrix(
+    chip: _Chip,
+    allocate: _Allocate,
+    dtype: str,
+    x: _Described,
+    y: _Described | None,
+    terms: Sequence[_Term],
+    out: _Described,
+) -> _Launches: ...
+def plan_kernel_matmul(
+    chip: _Chip,
+    allocate: _Allocate,
+    dtype: str,
+    x: _Described,
+    y: _Described | None,
+    v: _Described,
+    terms: Sequence[_Term],
+    skip_diagonal: bool,
+    out: _Described,
+) -> _Launches: ...
+
+# Centre (d,); matrix (d, q), or None and signs (3, padded) and scales (padded,); width of H.
+_Frequencies = tuple[_Described, _Described | None, _Described | None, _Described | None, int]
+
+def gpu_most_structured_width() -> int: ...
+def plan_project(
+    chip: _Chip,
+    allocate: _Allocate,
+    dtype: str,
+    x: _Described,
+    w: _Described,
+    b: _Described | None,
+    activation: str,
+    out: _Described,
+) -> _Launches: ...
+def plan_moments(
+    chip: _Chip,
+    allocate: _Allocate,
+    dtype: str,
+    x: _Described,
+    weights: _Described | None,
+    origin: _Described,
+    sums: _Described,
+    scatter: _Described,
+) -> _Launches: ...
+def plan_fourier_features(
+    chip: _Chip,
+    allocate: _Allocate,
+    dtype: str,
+    x: _Described,
+    frequencies: _Frequencies,
+    amplitude: float,
+    out: _Described,
+) -> _Launches: ...
+def plan_fourier_sums(
+    chip: _Chip,
+    allocate: _Allocate,
+    dtype: str,
+    x: _Described,
+    weights: _Described | None,
+    frequencies: _Frequencies,
+    sums: _Described,
+) -> _Launches: ...
+def plan_permuted_sums(
+    chip: _Chip,
+    allocate: _Allocate,
+    dtype: str,
+    z: _Described,
+    terms: Sequence[_Term],
+    bits: _Described,
+    rounded: bool,
+    sums: _Described,
+    row_sums: _Described,
+) -> _Launches: ...
+def plan_mmd2_grad(
+    chip: _Chip,
+    allocate: _Allocate,
+    dtype: str,
+    x: _Described,
+    y: _Described,
+    x_weights: _Described | None,
+    y_weights: _Described | None,
+    factors: _Described,
+    with_diagonal: bool,
+    terms: Sequence[_Term],
+    stripe_bytes: int,
+    values: _Described,
+    dx: _Described,
+    dy: _Described,
+) -> _Launches: ...

@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import sys
 import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from functools import lru_cache, wraps
 from importlib import import_module
 from importlib.util import find_spec
 from numbers import Real
-from typing import Any, TypeAlias
+from typing import Any, ParamSpec, TypeAlias, TypeVar
 
 import numpy as np
 
 Array: TypeAlias = np.ndarray[Any, Any]
+_P = ParamSpec("_P")
+_R = TypeVar("_R")
 
+_HOST_DEVICES = (1, 3)  # DLPack's numbers for the host's memory, plain and pinned
 _CHUNK = 1 << 18  # elements per step of the search for NaN: 1 to 2 MB, so one pass over memory
 
 
@@ -39,13 +44,25 @@ class Home:
 
     def empty(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Any:
         """A new array whose values are arbitrary."""
-        return self.xp.empty(shape, **self._options(dtype))
+        with self.guard():
+            return self.xp.empty(shape, **self._options(dtype))
+
+    def full(self, shape: tuple[int, ...], value: float, dtype: np.dtype[Any]) -> Any:
+        """A new array of one value; on a GPU without a copy from the host."""
+        with self.guard():
+            return self.xp.full(shape, value, **self._options(dtype))
+
+    def arange(self, count: int) -> Any:
+        """The integers below `count`; on a GPU without a copy from the host."""
+        with self.guard():
+            return self.xp.arange(count, **self._options(np.dtype(np.int64)))
 
     def asarray(self, values: Any, dtype: np.dtype[Any]) -> Any:
         """Host values as an array of this home."""
         if self.library == "torch" and isinstance(values, np.ndarray):
             values = np.require(values, requirements=["C", "W"])  # torch takes no others
-        return self.xp.asarray(values, **self._options(dtype))
+        with self.guard():
+            return self.xp.asarray(values, **self._options(dtype))
 
     def give(self, values: Any) -> Any:
         """A host result as the user gets it: a torch tensor, without a copy, where the input was one."""
@@ -54,12 +71,39 @@ class Home:
         return values[()] if self.library == "numpy" else values
 
     def free_bytes(self) -> int | None:
-        """Free memory of the device; None on the host, where the system is asked."""
+        """Free memory of the device, the library's own pool included; None on the host: ask the system."""
         if self.on_host:
             return None
+        cuda = self.xp.cuda
         if self.library == "torch":
-            return int(self.xp.cuda.mem_get_info(self.device)[0])
-        return int(self.xp.cuda.Device(int(self.device.partition(":")[2])).mem_info[0])
+            pooled = cuda.memory_reserved(self.device) - cuda.memory_allocated(self.device)
+            return int(cuda.mem_get_info(self.device)[0] + pooled)
+        with self.guard():
+            return int(cuda.Device(self.index).mem_info[0] + self.xp.get_default_memory_pool().free_bytes())
+
+    def guard(self) -> AbstractContextManager[Any]:
+        """Where CuPy allocates and computes inside a `with` block; torch follows its tensors."""
+        return self.xp.cuda.Device(self.index) if self.library == "cupy" else nullcontext()
+
+    def workspace(self, size: int) -> Any:
+        """So many bytes on a GPU, on a border of 256; freed in the order of the current stream."""
+        return self.empty((size,), np.dtype(np.uint8))
+
+    def chip(self) -> tuple[int, int]:
+        """Compute capability of a GPU, 90 for 9.0, and its number of multiprocessors."""
+        return _chip(self.library, self.index)
+
+    @property
+    def index(self) -> int:
+        """The number of the GPU."""
+        return int(self.device.partition(":")[2] or 0)
+
+    def stream(self) -> int:
+        """The address of the library's current stream on a GPU."""
+        if self.library == "torch":
+            return int(self.xp.cuda.current_stream(self.device).cuda_stream)
+        with self.guard():
+            return int(self.xp.cuda.get_current_stream().ptr)
 
     def _options(self, dtype: np.dtype[Any]) -> dict[str, Any]:
         if self.library == "torch" and not self.on_host:
@@ -68,6 +112,38 @@ class Home:
 
 
 HOST = Home("numpy", "cpu")
+
+
+def on_its_device(operation: Callable[_P, _R]) -> Callable[_P, _R]:
+    """The operation, with the GPU of its first CuPy array as CuPy's current one while it runs."""
+
+    @wraps(operation)
+    def guarded(*args: _P.args, **kwargs: _P.kwargs) -> _R:
+        if "cupy" not in sys.modules:
+            return operation(*args, **kwargs)
+        lists = (x if isinstance(x, list | tuple) else (x,) for x in (*args, *kwargs.values()))
+        homes = (home(x) for some in lists for x in some)
+        with next((at for at in homes if at is not None and at.library == "cupy"), HOST).guard():
+            return operation(*args, **kwargs)
+
+    return guarded
+
+
+@lru_cache
+def _chip(library: str, index: int) -> tuple[int, int]:
+    if library == "torch":
+        found = sys.modules["torch"].cuda.get_device_properties(index)
+        return 10 * found.major + found.minor, found.multi_processor_count
+    attributes = sys.modules["cupy"].cuda.Device(index).attributes
+    capability = 10 * attributes["ComputeCapabilityMajor"] + attributes["ComputeCapabilityMinor"]
+    return capability, attributes["MultiProcessorCount"]
+
+
+def described(x: Any) -> tuple[int, tuple[int, ...], tuple[int, ...]]:
+    """Address, shape and strides in elements of an array on a GPU."""
+    if library(x) == "torch":
+        return x.data_ptr(), tuple(x.shape), tuple(x.stride())
+    return x.data.ptr, x.shape, tuple(stride // x.itemsize for stride in x.strides)
 
 
 def library(x: Any) -> str | None:
@@ -128,6 +204,13 @@ def index_of(which: Array, x: Any) -> Any:
     if where.on_host:
         return which
     return where.asarray(np.flatnonzero(which) if which.dtype == bool else which, np.dtype(np.int64))
+
+
+def picked(values: Any, numbers: Array) -> Any:
+    """Some of `values` (n,) by their numbers (m,) on the host, which are not copied to a device."""
+    if (home(values) or HOST).on_host:
+        return values[numbers]
+    return namespace(values).stack([values[i] for i in numbers.tolist()])
 
 
 def square_block(matrix: Any, numbers: Array) -> Any:
@@ -207,11 +290,15 @@ def as_dtype(x: Any, dtype: np.dtype[Any], where: Home) -> Any:
 
 
 def is_rows(x: Any, dtype: np.dtype[Any], where: Home) -> bool:
-    """Whether `x` is rows of this dtype that only may be apart, reversed or repeated."""
-    if not where.on_host or x.ndim < 2 or x.dtype != dtype or not x.flags.aligned:
+    """Whether `x` is rows of this dtype that only may be apart, repeated or, on the host, reversed."""
+    if x.ndim < 2:
         return False
+    if library(x) == "torch":
+        return dtype_of(x) == dtype and (x.stride(-1) == 1 or x.shape[-1] == 1)
     whole = all(stride % dtype.itemsize == 0 for stride in x.strides)
-    return bool(whole and (x.strides[-1] == dtype.itemsize or x.shape[-1] == 1))
+    last = x.strides[-1] == dtype.itemsize or x.shape[-1] == 1
+    straight = bool(x.flags.aligned) if where.on_host else min(x.strides) >= 0
+    return bool(x.dtype == dtype and whole and last and straight)
 
 
 def as_rows(x: Any, dtype: np.dtype[Any], where: Home) -> Any:
@@ -237,9 +324,9 @@ def check_finite(x: Any, name: str) -> tuple[float, float]:
 
 
 def narrow(x: Any, dtype: np.dtype[Any], where: Home, name: str) -> Any:
-    """A finite float64 result cast to float32; ValueError if a value is beyond it."""
+    """A finite float64 result cast to float32; ValueError if a value is beyond it, infinity on a device."""
     limit = float(np.finfo(dtype).max)
-    if bool((abs(x) > limit).any()):
+    if where.on_host and bool((abs(x) > limit).any()):
         raise ValueError(f"{name} overflows in the cast from float64 to {dtype}: pass float64 arrays")
     return as_dtype(x, dtype, where)
 
@@ -298,15 +385,21 @@ def gpu_report() -> str:
     return "none: neither CuPy nor torch is installed"
 
 
-def same(x: Any, y: Any, count: int) -> Array:
-    """Which of `count` samples are equal: arrays (count, n, d), or one sample (n, d); boolean (count,)."""
-    equal = np.zeros(count, dtype=bool)
-    if x.shape == y.shape:
-        x, y = (a if a.ndim == 3 else a[None] for a in (x, y))
-        # The first rows tell most unequal samples apart.
-        candidates = to_numpy((x[:, 0] == y[:, 0]).all(-1))
-        for i in np.flatnonzero(candidates).tolist():
-            equal[i] = bool((x[i] == y[i]).all())
+def same(x: Any, y: Any) -> Any:
+    """Which samples are equal: arrays (c, n, d), or one sample (n, d); boolean (c,), at their home.
+
+    On a device nothing waits for it.
+    """
+    where = home(x) or HOST
+    x, y = (a if a.ndim == 3 else a[None] for a in (x, y))
+    if x.shape != y.shape:
+        return where.full((1,), False, np.dtype(bool))
+    if not where.on_host:
+        return (x == y).all(-1).all(-1)
+    # The first rows tell most unequal samples apart.
+    equal = np.asarray((x[:, 0] == y[:, 0]).all(-1))
+    for i in np.flatnonzero(equal).tolist():
+        equal[i] = bool((x[i] == y[i]).all())
     return equal
 
 
@@ -345,6 +438,10 @@ def _real_numpy(x: Any, name: str) -> Array:
         raise TypeError(f"{name} must be a dense array, got a sparse one: pass {name}.toarray()")
     if hasattr(x, "collect") and hasattr(x, "lazy"):
         raise TypeError(f"{name} must be a table in memory, got a lazy one: pass {name}.collect()")
+    if _on_a_device(x):
+        kind = f"{type(x).__module__}.{type(x).__name__}"
+        remedy = f"cupy.asarray({name}) or torch.from_dlpack({name})"
+        raise TypeError(f"{name} must be of numpy, CuPy or torch, got a {kind} on a device: pass {remedy}")
     if isinstance(x, np.ma.MaskedArray) and np.ma.is_masked(x):
         raise ValueError(f"{name} must have no masked values")
     if hasattr(x, "dtypes") and hasattr(x, "to_numpy"):
@@ -363,6 +460,14 @@ def _real_numpy(x: Any, name: str) -> Array:
             raise ValueError(f"{name} overflows in the cast from {values.dtype} to float64")
         return narrow
     return values.astype(_real_dtype(values.dtype).newbyteorder(values.dtype.byteorder), copy=False)
+
+
+def _on_a_device(x: Any) -> bool:
+    """Whether an array of another library lives outside the host's memory, from which numpy would copy it."""
+    if hasattr(x, "__cuda_array_interface__"):
+        return True
+    asked = getattr(x, "__dlpack_device__", None)
+    return asked is not None and asked()[0] not in _HOST_DEVICES
 
 
 def _table_to_numpy(table: Any, name: str) -> Array:
@@ -402,7 +507,8 @@ def _real_torch(x: Any, name: str) -> Any:
     real = x.detach()
     if half or not x.is_floating_point():
         real = real.to(torch.float32 if half else torch.float64)
-    return real.resolve_neg().numpy() if real.device.type == "cpu" else real
+    real = real.resolve_neg()  # a view that only is marked as negative
+    return real.numpy() if real.device.type == "cpu" else real
 
 
 def _refuse_not_finite(x: Array, name: str) -> None:

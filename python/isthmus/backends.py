@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from . import arrays, machine, reference
+from . import arrays, cuda_module, cupy_module, gpu, machine, reference
 from .arrays import Array, Home
 from .config import settings, threads
 from .kernel_base import Kernel
@@ -31,13 +31,17 @@ OPERATIONS = (
     *("kernel_matmul", "kernel_matrix", "mmd2_grad", "moments", "permuted_sums", "project"),
 )
 
+# CuPy is built for a version of CUDA each.
+_DISTRIBUTIONS = {"cupy": ("cupy-cuda13x", "cupy-cuda12x", "cupy")}
+
 # Levels that multiply float32 rows as parts, and the kernels that need no such products.
 _SPLIT_LEVELS = ("amx",)
 _FROM_DIFFERENCES = ("energy", "exponential", "laplacian")
 
 # (operation, kind of device): the implementations, best first.
 _TABLE = {(operation, "cpu"): ("native", "reference") for operation in OPERATIONS} | {
-    (operation, "cuda"): ("reference",) for operation in OPERATIONS
+    (operation, "cuda"): ("native", "nvrtc", "reference") if hasattr(gpu, operation) else ("reference",)
+    for operation in OPERATIONS
 }
 
 
@@ -110,8 +114,8 @@ def kernel_matrix(x: Any, y: Any, kernel: Kernel, out: Any, where: Home) -> None
         "kernel_matrix",
         where,
         x,
+        (x, y, kernel, out),
         native=lambda module, how: module.kernel_matrix(x, y, list(kernel.terms()), out, **how),
-        formula=lambda xp: reference.kernel_matrix(x, y, kernel, out, xp),
         kernel=kernel,
     )
 
@@ -122,10 +126,10 @@ def kernel_matmul(x: Any, y: Any, v: Any, kernel: Kernel, skip_diagonal: bool, o
         "kernel_matmul",
         where,
         x,
+        (x, y, v, kernel, skip_diagonal, out),
         native=lambda module, how: module.kernel_matmul(
             x, y, v, list(kernel.terms()), skip_diagonal, out, **how
         ),
-        formula=lambda xp: reference.kernel_matmul(x, y, v, kernel, skip_diagonal, out, xp),
         kernel=kernel,
     )
 
@@ -136,8 +140,8 @@ def project(x: Any, w: Any, b: Any, activation: str, out: Any, where: Home) -> N
         "project",
         where,
         x,
+        (x, w, b, activation, out),
         native=lambda module, how: module.project(x, w, b, activation, out, **how),
-        formula=lambda xp: reference.project(x, w, b, activation, out, xp),
     )
 
 
@@ -149,8 +153,8 @@ def moments(x: Any, weights: Any, origin: Any, where: Home) -> tuple[Any, Any]:
         "moments",
         where,
         x,
+        (x, weights, origin, sums, scatter),
         native=lambda module, how: module.moments(x, weights, origin, sums, scatter, **how),
-        formula=lambda xp: reference.moments(x, weights, origin, sums, scatter, xp),
     )
     return sums, scatter
 
@@ -161,10 +165,10 @@ def fourier_features(x: Any, frequencies: Frequencies, amplitude: float, out: An
         "fourier_features",
         where,
         x,
+        (x, frequencies, amplitude, out),
         native=lambda module, how: module.fourier_features(
             x, *_native_frequencies(frequencies), amplitude, out, **how
         ),
-        formula=lambda xp: reference.fourier_features(x, frequencies, amplitude, out, xp),
     )
 
 
@@ -174,10 +178,10 @@ def fourier_sums(x: Any, weights: Any, frequencies: Frequencies, sums: Any, wher
         "fourier_sums",
         where,
         x,
+        (x, weights, frequencies, sums),
         native=lambda module, how: module.fourier_sums(
             x, weights, *_native_frequencies(frequencies), sums, **how
         ),
-        formula=lambda xp: reference.fourier_sums(x, weights, frequencies, sums, xp),
     )
 
 
@@ -197,10 +201,10 @@ def block_sums(
         "block_sums",
         where,
         stacks[0],
+        (stacks, given, pairs, kernel, sums, diagonals),
         native=lambda module, how: module.block_sums(
             list(stacks), given, pairs, list(kernel.terms()), sums, diagonals, **how
         ),
-        formula=lambda xp: reference.block_sums(stacks, given, pairs, kernel, sums, diagonals, xp),
         kernel=kernel,
     )
     return sums, diagonals
@@ -237,17 +241,17 @@ def mmd2_grad(
         "mmd2_grad",
         where,
         x,
+        (x, y, weights, factors, with_diagonal, kernel, values, dx, dy),
         native=lambda module, how: module.mmd2_grad(
             x, y, *weights, factors, with_diagonal, list(kernel.terms()), values, dx, dy, **how
-        ),
-        formula=lambda xp: reference.mmd2_grad(
-            x, y, weights, factors, with_diagonal, kernel, values, dx, dy, xp
         ),
     )
     return values
 
 
-def permuted_sums(z: Any, kernel: Kernel, bits: Array, where: Home) -> tuple[Any, Any]:
+def permuted_sums(
+    z: Any, kernel: Kernel, bits: Array, where: Home, *, rounded: bool = False
+) -> tuple[Any, Any]:
     """Sums (B,) and row sums (n,), float64; see `reference.permuted_sums`. The bits are on the host."""
     float64 = np.dtype(np.float64)
     sums, row_sums = where.empty((len(bits),), float64), where.empty((len(z),), float64)
@@ -255,8 +259,8 @@ def permuted_sums(z: Any, kernel: Kernel, bits: Array, where: Home) -> tuple[Any
         "permuted_sums",
         where,
         z,
+        (z, kernel, bits, rounded, sums, row_sums),
         native=lambda module, how: module.permuted_sums(z, list(kernel.terms()), bits, sums, row_sums, **how),
-        formula=lambda xp: reference.permuted_sums(z, kernel, bits, sums, row_sums, where),
     )
     return sums, row_sums
 
@@ -291,7 +295,7 @@ def info() -> dict[str, str]:
     native, why_not = _load_native()
     found = {"isthmus": _version("isthmus"), "python": platform.python_version()}
     for name in ("numpy", "scipy", "scikit-learn", "safetensors", "torch", "cupy", "pyarrow", "matplotlib"):
-        found[name] = _version(name)
+        found[name] = _version(*_DISTRIBUTIONS.get(name, (name,)))
     found["system"] = f"{platform.system()} {platform.machine()}"
     found["cpu"] = machine.cpu_model()
     if native is None:
@@ -303,6 +307,10 @@ def info() -> dict[str, str]:
     memory = machine.available_memory()
     found["memory available"] = "unknown" if memory is None else f"{memory / 2**30:.1f} GiB"
     found["gpu"] = arrays.gpu_report()
+    found["gpu native"] = f"not used: {text}" if (text := cuda_module.launcher()[1]) else "used"
+    text = why_not if native is None else cupy_module.compiler(native)[1]
+    found["gpu nvrtc"] = f"not used: {text}" if text else "used"
+    found |= {f"gpu build {name}": text for name, text in cuda_module.build_info().items()}
     return found
 
 
@@ -310,32 +318,38 @@ def _run(
     operation: str,
     where: Home,
     x: Any,
+    arguments: tuple[Any, ...],
     *,
     native: Callable[[ModuleType, dict[str, Any]], None],
-    formula: Callable[[Any], None],
     kernel: Kernel | None = None,
 ) -> None:
     """Let the best implementation compute, and remember which one it was.
 
-    With a kernel, `native` takes "fast" too.
+    `arguments` are those of `reference` and `gpu`; `native` calls the compiled module on the host, with a
+    kernel it takes "fast" too.
     """
     backend, notes = _choose(operation, where)
     dtype = arrays.dtype_of(x).name
-    level, n_threads = (simd_level(), _threads()) if backend == "native" else (None, 1)
+    compiled = backend == "native" and where.on_host
+    level, n_threads = (simd_level(), _threads()) if compiled else (None, 1)
     wants_fast = settings().precision == "fast"
     fast = wants_fast and level in _SPLIT_LEVELS and dtype == "float32" and _multiplies_rows(kernel)
     if fast:
         notes.append("precision='fast': products of two bfloat16 parts of each number")
     elif wants_fast:
         notes.append(f"precision='fast': {backend} has no faster path on {where.device}, so none was taken")
-    if backend == "native":
-        module, _ = _load_native()
-        assert module is not None
-        native(module, {"level": level, "n_threads": n_threads} | ({"fast": True} if fast else {}))
-    else:
+    if backend == "reference":
         # Distances beyond the largest float64 are infinite, which kernels map to their limit.
         with np.errstate(over="ignore"):
-            formula(where.xp)
+            getattr(reference, operation)(*arguments, where.xp)
+    else:
+        module, _ = _load_native()
+        assert module is not None
+        if compiled:
+            native(module, {"level": level, "n_threads": n_threads} | ({"fast": True} if fast else {}))
+        else:
+            launcher, _ = _launcher(backend, where)
+            getattr(gpu, operation)(module, launcher, *arguments, where)
     _LAST.set(Explanation(operation, backend, where.device, level, n_threads, dtype, tuple(notes)))
 
 
@@ -351,12 +365,32 @@ def _choose(operation: str, where: Home) -> tuple[str, list[str]]:
     for name in candidates:
         if wanted not in ("auto", name):
             notes.append(f"{name}: not used, config(backend={wanted!r})")
-        elif name == "native" and _load_native()[0] is None:
-            notes.append(f"{name}: not used, {_load_native()[1]}")
+        elif why_not := _lacks(name, where):
+            notes.append(f"{name}: not used, {why_not}")
         else:
             return name, notes
-    reason = "; ".join(notes) if wanted in candidates else f"it does not compute on {where}"
+    own = [note for note in notes if note.startswith(f"{wanted}:")]
+    reason = own[0] if own else f"it does not compute on {where}"
     raise RuntimeError(f"backend {wanted!r} cannot compute {operation}: {reason}")
+
+
+def _lacks(name: str, where: Home) -> str:
+    """Why this implementation cannot compute there; empty where it can."""
+    if name == "reference":
+        return ""
+    return _load_native()[1] if where.on_host else _launcher(name, where)[1]
+
+
+def _launcher(name: str, where: Home) -> tuple[gpu.Launcher | None, str]:
+    """What runs launches on a GPU under this name; or why nothing does."""
+    native, why_not = _load_native()
+    if native is None:
+        return None, why_not
+    capability, _ = where.chip()
+    if capability < gpu.LEAST_CAPABILITY:
+        found, least = (f"{number // 10}.{number % 10}" for number in (capability, gpu.LEAST_CAPABILITY))
+        return None, f"{where.device} has compute capability {found}, below {least}"
+    return cuda_module.launcher(capability) if name == "native" else cupy_module.compiler(native)
 
 
 def _host_module() -> ModuleType | None:
@@ -391,8 +425,11 @@ def _checked_level(level: str, source: str) -> str:
     return level
 
 
-def _version(distribution: str) -> str:
-    try:
-        return metadata.version(distribution)
-    except metadata.PackageNotFoundError:
-        return "not installed"
+def _version(*distributions: str) -> str:
+    """The version of the first of these distributions that is installed."""
+    for distribution in distributions:
+        try:
+            return metadata.version(distribution)
+        except metadata.PackageNotFoundError:
+            continue
+    return "not installed"

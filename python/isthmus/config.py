@@ -16,7 +16,7 @@ from .machine import cpu_count
 __all__ = ["config"]
 
 PRECISIONS = ("default", "fast")
-BACKENDS = ("auto", "native", "reference")
+BACKENDS = ("auto", "native", "nvrtc", "reference")
 
 
 @dataclass(frozen=True)
@@ -51,8 +51,10 @@ class config:
     precision : "default" or "fast"
         "fast" allows less exact arithmetic where a backend has a faster path for it; `backends.explain()`
         says whether one was taken.
-    backend : "auto", "native" or "reference"
-        Who computes. "native" is an error where the compiled module cannot do the work.
+    backend : "auto", "native", "nvrtc" or "reference"
+        Who computes: the compiled module (on a GPU, the one that was built for CUDA), on a GPU also kernels
+        that CuPy compiles when they are first used, or the formulas of the array library. Anything but "auto"
+        is an error where it cannot do the work.
     assume_finite : bool
         Skip the search for NaN, infinity and values too large to square. scikit-learn's setting of that name
         counts as well.

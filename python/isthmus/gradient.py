@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from . import backends
+from . import arrays, backends
 from .kernel_base import Kernel
 from .kernels import DEFAULT_KERNEL
 from .mmd import Blocks, two_samples
@@ -12,6 +12,7 @@ from .mmd import Blocks, two_samples
 __all__ = ["mmd2_grad"]
 
 
+@arrays.on_its_device
 def mmd2_grad(
     X: Any,
     Y: Any,

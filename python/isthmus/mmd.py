@@ -16,12 +16,14 @@ from .ops import Inputs, all_pairs, check_room
 
 __all__ = ["mmd2", "mmd_matrix", "permuted_mmd2", "witness"]
 
+_FLOAT64 = np.dtype(np.float64)
 ESTIMATORS = ("unbiased", "biased")
 # Roundings of float32 average out over the pairs of a sample, to less than 1e-7 of the kernel for more
 # distinct rows than these; up to this many are computed in float64.
 _FEW_ROWS = 16
 
 
+@arrays.on_its_device
 def mmd2(
     X: Any,
     Y: Any,
@@ -50,7 +52,8 @@ def mmd2(
     ------
     TypeError : not an array of real numbers.
     ValueError : X and Y differ in library or device, shapes disagree, a value is not finite, or fewer than
-        two rows with "unbiased".
+        two rows with "unbiased". Values on a device are not looked at, so that nothing waits for it: there
+        what would be refused gives NaN.
 
     Cost: O(b (n + m)^2 d) time, O(b (n + m) d) memory: the kernel matrix is never formed.
     Source: Gretton et al., JMLR 13 (2012), section 2.2; with weights of sum 1, the unbiased mean within X is
@@ -61,6 +64,7 @@ def mmd2(
     return given.where.give(values if given["X"].ndim == 3 else values[0])
 
 
+@arrays.on_its_device
 def mmd_matrix(
     samples: Sequence[Any],
     *,
@@ -102,21 +106,22 @@ def mmd_matrix(
     pairs = all_pairs(len(samples))
     blocks = Blocks(given, names, checked, estimator)
     sums, diagonals = blocks.sums(kernel, pairs)
-    within = blocks.within(sums[pairs[:, 0] == pairs[:, 1]], diagonals)
-    first, second = pairs[pairs[:, 0] != pairs[:, 1]].T
-    across = sums[pairs[:, 0] != pairs[:, 1]] / (blocks.totals[first] * blocks.totals[second])
-    values = within[first] + within[second] - 2 * across
+    xp, i = given.where.xp, given.where.arange(len(samples))
+    first, second = xp.minimum(i[:, None], i), xp.maximum(i[:, None], i)
+    # Where the pair (first, second) stands among all pairs.
+    place = first * (2 * len(samples) - first - 1) // 2 + second
+    within = blocks.within(sums[place[i, i]], diagonals)
+    across = sums[place] / (blocks.totals[:, None] * blocks.totals)
+    equal = i[:, None] == i
     if estimator == "biased":
-        # As in `mmd2`: the V-statistic of equal samples is 0, without rounding.
-        for p, (i, j) in enumerate(zip(first.tolist(), second.tolist(), strict=True)):
-            if _equal(checked[i], checked[j]) and arrays.same(given[names[i]], given[names[j]], 1)[0]:
-                values[p] = 0.0
-    matrix = given.where.asarray(np.zeros((len(samples), len(samples))), np.dtype(np.float64))
-    matrix[first, second] = values
-    matrix[second, first] = values
-    return given.where.give(matrix)
+        coincide = [
+            _coincide([given[names[a]], given[names[b]]], [checked[a], checked[b]]) for a, b in pairs.tolist()
+        ]
+        equal = xp.concatenate(coincide)[place]
+    return given.where.give(xp.where(equal, 0.0, within[:, None] + within - 2 * across))
 
 
+@arrays.on_its_device
 def witness(X: Any, Y: Any, at: Any, *, kernel: Kernel = DEFAULT_KERNEL) -> Any:
     """The witness function of the MMD: positive where X has more mass than Y, negative where less.
 
@@ -139,12 +144,14 @@ def witness(X: Any, Y: Any, at: Any, *, kernel: Kernel = DEFAULT_KERNEL) -> Any:
     given.check_width("X", "Y")
     given.check_width("X", "at")
     kernel = given.resolve(kernel, "X", "Y", beside=["at"])
-    signs = given.where.asarray(np.repeat([1 / n, -1 / m], [n, m])[:, None], given.compute_dtype)
+    shares = (given.where.full((k, 1), share, given.compute_dtype) for k, share in ((n, 1 / n), (m, -1 / m)))
+    signs = given.where.xp.concatenate(list(shares))
     target = given.target("witness", (q, 1))
     backends.kernel_matmul(given["at"], pooled_rows(given), signs, kernel, False, target, given.where)
     return given.give("witness", target[:, 0])
 
 
+@arrays.on_its_device
 def permuted_mmd2(
     X: Any,
     Y: Any,
@@ -258,15 +265,16 @@ def check_permutations(n_permutations: Any) -> int:
 
 
 def assigned_mmd2(
-    given: Inputs, kernel: Kernel, assignments: Assignments, estimator: str
+    given: Inputs, kernel: Kernel, assignments: Assignments, estimator: str, *, rounded: bool = False
 ) -> tuple[Array, Array]:
     """MMD^2 of the pooled rows for each assignment, and the sum of the absolute values of its three terms.
 
     With K0 the kernel matrix without its diagonal, k = K0 1, T = 1' k, u an assignment, q = u' K0 u and
-    r = k' u, the sum within X is q, across r - q, within Y T - 2 r + q.
+    r = k' u, the sum within X is q, across r - q, within Y T - 2 r + q. `rounded`: a GPU may round K0, for
+    values that are compared among themselves alone.
     """
     where, z, bits = given.where, pooled_rows(given), assignments.bits
-    sums, row_sums = backends.permuted_sums(z, kernel, bits, where)
+    sums, row_sums = backends.permuted_sums(z, kernel, bits, where, rounded=rounded)
     q, k = arrays.to_numpy(sums), arrays.to_numpy(row_sums)
     r = backends.subset_sums(bits, k)
     xx, yy, xy = q, k.sum() - 2 * r + q, r - q
@@ -290,33 +298,39 @@ class Blocks:
 
     def __init__(self, given: Inputs, names: Sequence[str], weights: Sequence[Any], estimator: str) -> None:
         self._given, self._names, self._estimator = given, names, estimator
-        xp = given.where.xp
+        where, xp = given.where, given.where.xp
         shapes = [tuple(stack.shape[:2]) for stack in self._stacks()]
         # Equal weights are no weights, so that the value is the same to the last bit.
         even = [
             None
-            if w is None or bool((w == w[..., :1]).all())
+            if w is None or (where.on_host and bool((w == w[..., :1]).all()))
             else given.scale_weights(xp.broadcast_to(w, shape))[0]
             for w, shape in zip(weights, shapes, strict=True)
         ]
         counts, effective = [], []
         for w, (_, n) in zip(even, shapes, strict=True):
-            counts.append(n if w is None else int((w > 0).sum(-1).min()))
-            effective.append(n if w is None else float((n * n / (w * w).sum(-1)).min()))
+            if w is None or not where.on_host:
+                counts.append(n)
+                effective.append(float(n))
+            else:
+                counts.append(int((w > 0).sum(-1).min()))
+                effective.append(float((n * n / (w * w).sum(-1)).min()))
         _check_sizes(counts, names, estimator)
         if min(effective) <= _FEW_ROWS:
             given.widen()
         self.weights = [None if w is None else given.cast(w) for w in even]
-        # In float64, from the weights as the backends see them.
-        doubles = [
-            given.where.asarray(np.ones(shape), np.dtype(np.float64))
-            if w is None
-            else xp.asarray(w, dtype=xp.float64)
-            for w, shape in zip(self.weights, shapes, strict=True)
-        ]
-        self.totals = xp.concatenate([w.sum(-1) for w in doubles])
-        # sum_{i != j} w_i w_j from terms that are not negative: nothing cancels where one weight dominates.
-        self._products = xp.concatenate([2 * (w[:, 1:] * xp.cumsum(w, -1)[:, :-1]).sum(-1) for w in doubles])
+        totals, products = [], []
+        for weight, (c, n) in zip(self.weights, shapes, strict=True):
+            if weight is None:
+                totals.append(where.full((c,), n, _FLOAT64))
+                products.append(where.full((c,), n * (n - 1), _FLOAT64))
+                continue
+            # In float64, from the weights as the backends see them.
+            w = arrays.widened(weight)
+            totals.append(w.sum(-1))
+            # sum_{i != j} w_i w_j from terms that are not negative: nothing cancels where one dominates.
+            products.append(2 * (w[:, 1:] * xp.cumsum(w, -1)[:, :-1]).sum(-1))
+        self.totals, self._products = xp.concatenate(totals), xp.concatenate(products)
 
     def sums(self, kernel: Kernel, pairs: Array) -> tuple[Any, Any]:
         """Weighted kernel sums (P,) over pairs of blocks, and diagonals (blocks,)."""
@@ -354,17 +368,22 @@ def _mmd2(given: Inputs, kernel: Kernel, estimator: str, weights: Sequence[Any])
     within = blocks.within(sums[: 2 * c], diagonals)
     across = sums[2 * c :] / (blocks.totals[:c] * blocks.totals[c:])
     values = within[:c] + within[c:] - 2 * across
-    if estimator == "biased" and _equal(*weights):
-        # The V-statistic of a sample with itself is 0; rounding would leave some 1e-17.
-        values[arrays.same(given["X"], given["Y"], c)] = 0.0
+    if estimator == "biased":
+        values = given.where.xp.where(_coincide([given["X"], given["Y"]], weights), 0.0, values)
     return values
 
 
-def _equal(first: Any, second: Any) -> bool:
-    """Whether two optional weights are the same numbers."""
-    if first is None or second is None:
-        return first is second
-    return first.shape == second.shape and bool((first == second).all())
+def _coincide(samples: Sequence[Any], weights: Sequence[Any]) -> Any:
+    """Which of c pairs of samples, with their weights, are equal; boolean (c,) or (1,), at their home.
+
+    Their V-statistic is 0; rounding would leave some 1e-17.
+    """
+    equal = arrays.same(*samples)
+    if all(w is None for w in weights):
+        return equal
+    if any(w is None for w in weights):
+        return equal & False
+    return equal & arrays.same(*(w[..., None] for w in weights))
 
 
 def _checked_assignments(assignments: Any, rows: int, estimator: str) -> Assignments:

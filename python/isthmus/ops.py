@@ -24,6 +24,7 @@ _SAFE = {"float32": (1e-15, 1e15), "float64": (0.0, 1e145)}
 _SMALL = 1 << 26  # bytes of a result that is allocated without asking the system what is free
 
 
+@arrays.on_its_device
 def kernel_matrix(X: Any, Y: Any = None, *, kernel: Kernel = DEFAULT_KERNEL, out: Any = None) -> Any:
     """The kernel of every row of X with every row of Y.
 
@@ -42,7 +43,8 @@ def kernel_matrix(X: Any, Y: Any = None, *, kernel: Kernel = DEFAULT_KERNEL, out
     ------
     TypeError : not an array of real numbers.
     ValueError : X and Y differ in library or device, widths disagree, a value is not finite or too large to
-        square, or `out` does not fit or shares memory with an input.
+        square, or `out` does not fit or shares memory with an input. Values on a device are not looked at:
+        there such ones give NaN or infinity.
     MemoryError : the matrix is larger than the memory there is; nothing was allocated.
 
     Cost: O(n m d) time, O(n m) memory. `kernel_matmul` and `mmd2` never store the matrix.
@@ -56,6 +58,7 @@ def kernel_matrix(X: Any, Y: Any = None, *, kernel: Kernel = DEFAULT_KERNEL, out
     return given.give("kernel_matrix", target, out)
 
 
+@arrays.on_its_device
 def kernel_matmul(
     X: Any, Y: Any, V: Any, *, kernel: Kernel = DEFAULT_KERNEL, skip_diagonal: bool = False
 ) -> Any:
@@ -94,6 +97,7 @@ def kernel_matmul(
     return given.give("kernel_matmul", target if v.ndim == 2 else target[:, 0])
 
 
+@arrays.on_its_device
 def project(X: Any, W: Any, b: Any = None, *, activation: str = "identity", out: Any = None) -> Any:
     """activation(X @ W + b): a linear layer, a feature map.
 
@@ -126,6 +130,7 @@ def project(X: Any, W: Any, b: Any = None, *, activation: str = "identity", out:
     return given.give("project", target, out)
 
 
+@arrays.on_its_device
 def block_sums(
     Z: Any, offsets: Any, pairs: Any = None, *, kernel: Kernel = DEFAULT_KERNEL, weights: Any = None
 ) -> tuple[Any, Any]:
@@ -168,10 +173,9 @@ def block_sums(
         scaled = [given.scale_weights(w[None, span]) for span in spans]
         cast = [given.cast(even) for even, _ in scaled]
         sums, diagonals = backends.block_sums(blocks, cast, pairs, kernel, given.where)
-        scale = np.array([float(scale[0]) for _, scale in scaled])
-        ends = (scale[pairs[:, 0]], scale[pairs[:, 1]], scale)
-        first, second, own = (given.where.asarray(part, np.dtype(np.float64)) for part in ends)
-        sums, diagonals = sums * first * second, diagonals * own * own
+        scale = given.where.xp.concatenate([scale for _, scale in scaled])
+        first, second = (arrays.picked(scale, numbers) for numbers in pairs.T)
+        sums, diagonals = sums * first * second, diagonals * scale * scale
     return given.where.give(sums), given.where.give(diagonals)
 
 
@@ -182,6 +186,9 @@ def all_pairs(count: int) -> Array:
 
 class Inputs:
     """The arrays of one call: brought to one home and dtype, then checked by name.
+
+    The host reads no value of arrays on a device: it would wait for the device, and a CUDA graph could not
+    capture the call. What checks would refuse shows as NaN in the result there.
 
     Only `optional` arguments and `weights` may be None. `resolve` may widen arrays to float64, so read those
     for a backend after it.
@@ -210,7 +217,7 @@ class Inputs:
         return np.dtype(np.float64) if self._wide else self.dtype
 
     def check(self, name: str, ndims: tuple[int, ...]) -> Any:
-        """The argument, which has one of these numbers of axes, is not empty and is finite; or None."""
+        """The argument or None: of one of these numbers of axes, not empty and, on the host, finite."""
         x = self[name]
         if x is None:
             return None
@@ -222,13 +229,13 @@ class Inputs:
             raise ValueError(f"{name} must have shape {axes}, got {tuple(x.shape)}{advice}")
         if 0 in x.shape:
             raise ValueError(f"{name} must have at least one row and one column, got shape {tuple(x.shape)}")
-        if not assume_finite():
+        if self.where.on_host and not assume_finite():
             found = backends.value_range(x, self.where)
             self._ranges[name] = arrays.check_finite(x, name) if found is None else found
         return x
 
     def reach(self, name: str) -> float:
-        """The largest size of a value of a checked argument; 0 where `assume_finite` left it unseen."""
+        """The largest size of a value of a checked argument; 0 where it was left unseen."""
         return max(map(abs, self._ranges.get(name, (0.0,))))
 
     def rows(self, name: str) -> int:
@@ -250,7 +257,10 @@ class Inputs:
             raise ValueError(f"{other} must have {name}'s columns {names[0]}, got {names[1]}")
 
     def weights(self, name: str, *shapes: tuple[int, ...]) -> Any:
-        """A weights argument of one of these shapes: finite, not negative, not all zero; float64 or None."""
+        """A weights argument of one of these shapes, float64, or None.
+
+        On the host it is finite, not negative and not all zero.
+        """
         w = self[name]
         if w is None:
             return None
@@ -259,6 +269,8 @@ class Inputs:
             raise ValueError(
                 f"{name} must have shape {expected}, one weight for each row, got {tuple(w.shape)}"
             )
+        if not self.where.on_host:
+            return w
         arrays.check_finite(w, name)
         if w.min() < 0:
             raise ValueError(f"{name} must not be negative, got {float(w.min())}")

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from .arrays import Array, Home
+from .arrays import Array, like
 from .kernel_base import Kernel
 from .spectral import Frequencies
 
@@ -85,8 +85,8 @@ def fourier_sums(x: Any, weights: Any, frequencies: Frequencies, sums: Any, xp: 
 
 
 def _waves(x: Any, frequencies: Frequencies, xp: Any) -> Any:
-    centred = xp.asarray(x, dtype=xp.float64) - xp.asarray(frequencies.centre, dtype=xp.float64)
-    phases = centred @ xp.asarray(frequencies.matrix, dtype=xp.float64)
+    wide = xp.asarray(x, dtype=xp.float64)
+    phases = (wide - like(frequencies.centre, wide)) @ like(frequencies.matrix, wide)
     return xp.concatenate([xp.cos(phases), xp.sin(phases)], 1)
 
 
@@ -180,13 +180,15 @@ def _pair_sum(
     return total, gradient
 
 
-def permuted_sums(z: Any, kernel: Kernel, bits: Array, sums: Any, row_sums: Any, where: Home) -> None:
+def permuted_sums(
+    z: Any, kernel: Kernel, bits: Array, rounded: bool, sums: Any, row_sums: Any, xp: Any
+) -> None:
     """Sums of the kernel over the pairs of rows that 0/1 assignments u mark.
 
     z (n, d). bits: uint64 (B, words) on the host, u_i of row b is bit i % 64 of bits[b, i // 64]. sums (B,):
-    sum_{i != j} u_i u_j k(z_i, z_j). row_sums (n,): sum_{j != i} k(z_i, z_j).
+    sum_{i != j} u_i u_j k(z_i, z_j). row_sums (n,): sum_{j != i} k(z_i, z_j). `rounded` lets a backend round
+    the kernel as far as a permutation test bears; this formula does not.
     """
-    xp, float64 = where.xp, np.dtype(np.float64)
     sums[...] = 0
     row_sums[...] = 0
     for rows in _slices(len(z), xp):
@@ -199,7 +201,7 @@ def permuted_sums(z: Any, kernel: Kernel, bits: Array, sums: Any, row_sums: Any,
             row_sums[rows] += tile.sum(1)
             row_sums[columns] += tile.sum(0)
             for some in _slices(len(bits), xp):
-                left, right = (where.asarray(marked(bits[some], part), float64) for part in (rows, columns))
+                left, right = (like(marked(bits[some], part), sums) for part in (rows, columns))
                 sums[some] += 2 * ((left @ tile) * right).sum(1)
 
 

@@ -46,6 +46,7 @@ class TwoSampleResult:
     """The kernel, with numbers only."""
 
 
+@arrays.on_its_device
 def two_sample_test(
     X: Any,
     Y: Any,
@@ -119,7 +120,7 @@ def _permuted(
     The second is the same whichever assignment is the observed one.
     """
     assignments = random_assignments(n, m, count, rng, observed=True)
-    values, magnitudes = assigned_mmd2(given, kernel, assignments, "unbiased")
+    values, magnitudes = assigned_mmd2(given, kernel, assignments, "unbiased", rounded=True)
     roundings = _TIE_ROUNDINGS * np.finfo(given.compute_dtype).eps + (n + m) * np.finfo(np.float64).eps
     return values, float(roundings) * (float(magnitudes.max()) + _hidden_magnitude(given, kernel))
 

@@ -127,14 +127,16 @@ def _sums_on_host(origin: Array, rows: Array, weight: Array | None) -> tuple[Arr
 
 def _sums_on_device(origin: Array, rows: Array, weight: Array | None) -> tuple[Array, Array]:
     """As `_sums_on_host`, of rows on a GPU."""
-    d = len(origin)
-    rest, scatter = np.zeros(d), np.zeros((d, d))
-    unit = np.ones(len(rows), origin.dtype) if weight is None else weight
-    for block, centred in centred_blocks(rows, origin):
-        rest += weighted_sum(unit[block], centred)
+    where = home(rows) or HOST
+    about, share = where.asarray(origin, origin.dtype), None
+    rest, scatter = np.zeros(len(origin)), np.zeros((len(origin),) * 2)
+    for block in row_blocks(len(rows), origin.nbytes, True):
+        cast = as_dtype(rows[block], origin.dtype, where)
         if weight is not None:
-            centred *= like(np.sqrt(unit[block])[:, None], centred)
-        scatter += to_numpy(centred.T @ centred)
+            share = where.asarray(weight[block], origin.dtype)
+        sums = backends.moments(cast, share, about, where)
+        rest += to_numpy(sums[0])
+        scatter += to_numpy(sums[1])
     return rest, scatter
 
 

@@ -1,0 +1,124 @@
+// What comes before permuted sums: assignments as the tiles want them, and the shift of the kernel.
+//
+// Marks: word w of assignment b at [w * stride + b], row r of its 32 rows at bit r / 2 + 16 (r % 2).
+#pragma once
+
+#include "kernels.cuh"
+
+namespace isthmus::ISTHMUS_ARCH {
+namespace {
+
+constexpr Size kMoreMarks = 8;
+
+ISTHMUS_FN int bit_of_row(int r) { return r / 2 + r % 2 * 16; }
+ISTHMUS_FN int ones_in(unsigned word) {
+    word -= word >> 1 & 0x55555555u;
+    word = (word & 0x33333333u) + (word >> 2 & 0x33333333u);
+    return int(((word + (word >> 4)) & 0x0f0f0f0fu) * 0x01010101u >> 24);
+}
+
+struct MarksTask {
+    const Size* bits;  // (count, n_words), 64 rows a word
+    Size count, n_words;
+    unsigned* marks;  // (n_marks, stride), and kMoreMarks zeros for whoever reads ahead
+    Size n_marks, stride;
+};
+
+struct Marks {
+    using Task = MarksTask;
+    static constexpr int kThreads = 256;
+    static constexpr Size kShared = 0;
+    ISTHMUS_DEVICE static void run(const Task& t) {
+        const Size size = t.n_marks * t.stride + kMoreMarks;
+        for (Size at = block() * kThreads + Size(thread()); at < size; at += n_blocks() * kThreads) {
+            const Size word = at / t.stride, b = at % t.stride;
+            unsigned bits = 0;
+            if (b < t.count && word / 2 < t.n_words) bits = unsigned(t.bits[b * t.n_words + word / 2] >> word % 2 * 32);
+            // Even bits to the low half, odd bits to the high one: four swaps of ever smaller pieces.
+            const auto swap = [&](unsigned which, int by) {
+                const unsigned other = (bits ^ bits >> by) & which;
+                bits ^= other ^ other << by;
+            };
+            swap(0x22222222u, 1), swap(0x0c0c0c0cu, 2), swap(0x00f000f0u, 4), swap(0x0000ff00u, 8);
+            t.marks[at] = bits;
+        }
+    }
+};
+
+template <class T>
+struct SpreadsTask {
+    const Sample<T>* sample;
+    Size d;
+    double* spreads;  // (pieces, 2, d)
+};
+
+// spreads[piece] = the sums of its rows, and the sums of their squared deviations from the piece's mean.
+template <class T>
+struct Spreads {
+    using Task = SpreadsTask<T>;
+    static constexpr int kThreads = 128, kRows = 512;  // of a piece
+    static constexpr Size kShared = 0;
+    ISTHMUS_DEVICE static void run(const Task& t) {
+        const Sample<T> sample = *t.sample;
+        const Size first = block() * kRows, last = first + kRows < sample.count ? first + kRows : sample.count;
+        for (Size k = Size(thread()); k < t.d; k += kThreads) {
+            double sum = 0, squares = 0;
+            for (Size row = first; row < last; ++row) sum += double(sample.rows[row * sample.stride + k]);
+            const double mean = sum / double(last - first);
+            for (Size row = first; row < last; ++row) {
+                const double gap = double(sample.rows[row * sample.stride + k]) - mean;
+                squares = fma(gap, gap, squares);
+            }
+            t.spreads[block() * 2 * t.d + k] = sum;
+            t.spreads[(block() * 2 + 1) * t.d + k] = squares;
+        }
+    }
+};
+
+template <class T>
+struct ShiftTask {
+    Terms<T> terms;
+    const double* spreads;  // (pieces, 2, d)
+    Size count, d;          // rows, dimensions
+    double scale;           // of packed rows
+    Pairing pairing;
+    double* shift;
+};
+
+// shift = the kernel at the mean u of all pairs, of few digits. As a function of the set of rows, not of their order,
+// it leaves permutation tests exact. One block.
+template <class T>
+struct Shift {
+    using Task = ShiftTask<T>;
+    static constexpr int kThreads = 128;
+    static constexpr Size kShared = kThreads / kWarp * sizeof(double);
+    ISTHMUS_DEVICE static void run(const Task& t) {
+        const Size pieces = tiles_across(t.count, Spreads<T>::kRows);
+        const double n = double(t.count);
+        double u = 0;
+        for (Size k = Size(thread()); k < t.d; k += kThreads) {
+            double mean = 0, squares = 0;
+            for (Size p = 0; p < pieces; ++p) mean += t.spreads[p * 2 * t.d + k];
+            mean /= n;
+            for (Size p = 0; p < pieces; ++p) {
+                const Size first = p * Spreads<T>::kRows;
+                const double rows = double(first + Spreads<T>::kRows < t.count ? Spreads<T>::kRows : t.count - first);
+                const double gap = t.spreads[p * 2 * t.d + k] / rows - mean;
+                squares += t.spreads[(p * 2 + 1) * t.d + k] + rows * gap * gap;
+            }
+            if (t.pairing == Pairing::CityBlock)
+                u += 1.1283791670955126 * t.scale * sqrt(squares / n);  // 2 / sqrt(pi) deviations of a normal column
+            else if (t.pairing == Pairing::Dot)
+                u += t.scale * t.scale * (mean * mean - squares / (n * (n - 1)));
+            else
+                u += t.scale * t.scale * 2 * squares / (n - 1);
+        }
+        u = sum_of_block<kThreads>(u);
+        if (thread() != 0) return;
+        const float c = float(value_of_any<T>(t.terms, T(u)));
+        *t.shift = c > -1e30f && c < 1e30f ? double(float_of(bits_of(c) & 0xfffff000u)) : 0.0;
+    }
+};
+
+}  // namespace
+}  // namespace isthmus::ISTHMUS_ARCH

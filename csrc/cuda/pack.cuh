@@ -1,0 +1,195 @@
+// What comes before the tiles: descriptions of samples, means, packed rows.
+#pragma once
+
+#include "kernels.cuh"
+
+namespace isthmus::ISTHMUS_ARCH {
+namespace {
+
+constexpr int kWords = 448;  // of a description that one launch carries
+
+struct DescribeTask {
+    Size words[kWords], count;
+    Size* to;
+};
+
+// Writes what the host knows into the workspace: unlike a copy it can be captured and waits for nothing.
+struct Describe {
+    using Task = DescribeTask;
+    static constexpr int kThreads = kWords;
+    static constexpr Size kShared = 0;
+    ISTHMUS_DEVICE static void run(const Task& t) {
+        if (Size(thread()) < t.count) t.to[thread()] = t.words[thread()];
+    }
+};
+
+template <class T>
+struct ColumnSumsTask {
+    const Sample<T>* samples;
+    const Size* first_piece;  // pieces of sample s: first_piece[s] to first_piece[s + 1]
+    Size n_samples, d;
+    double* sums;  // (pieces, d)
+};
+
+// sums[piece] = the sum of its rows. One block a piece and kColumns dimensions; kLanes threads share a dimension.
+template <class T>
+struct ColumnSums {
+    using Task = ColumnSumsTask<T>;
+    static constexpr int kThreads = 256, kRows = 512;  // of a piece
+    static constexpr int kColumns = 32, kLanes = kThreads / kColumns;
+    static constexpr Size kShared = kThreads * sizeof(double);
+    ISTHMUS_DEVICE static void run(const Task& t) {
+        double* const of_lane = reinterpret_cast<double*>(shared_memory());
+        const Size strips = tiles_across(t.d, kColumns), piece = block() / strips;
+        const Size s = interval_of(t.first_piece, t.n_samples, piece);
+        const Sample<T> sample = t.samples[s];
+        const Size first = (piece - t.first_piece[s]) * kRows;
+        const Size last = first + kRows < sample.count ? first + kRows : sample.count;
+        const Size k = block() % strips * kColumns + Size(thread() % kColumns);
+        double sum = 0;
+        if (k < t.d) ISTHMUS_UNROLL_BY(8)
+        for (Size row = first + Size(thread() / kColumns); row < last; row += kLanes)
+            sum += double(sample.rows[row * sample.stride + k]);
+        of_lane[thread()] = sum;
+        sync_block();
+        if (thread() >= kColumns || k >= t.d) return;
+        for (int lane = 1; lane < kLanes; ++lane) sum += of_lane[lane * kColumns + thread()];
+        t.sums[piece * t.d + k] = sum;
+    }
+};
+
+template <class T>
+struct MeansTask {
+    const Sample<T>* samples;
+    const Size* first_piece;
+    Size n_samples, n_groups, d;
+    const double* sums;
+    double* means;  // (n_groups, d)
+};
+
+// means[g] = the mean of the rows of all samples of group g. One block a group and kThreads dimensions.
+template <class T>
+struct Means {
+    using Task = MeansTask<T>;
+    static constexpr int kThreads = 256;
+    static constexpr Size kShared = 0;
+    ISTHMUS_DEVICE static void run(const Task& t) {
+        const Size strips = tiles_across(t.d, kThreads), group = block() / strips;
+        const Size k = block() % strips * kThreads + Size(thread());
+        if (k >= t.d) return;
+        double sum = 0, count = 0;
+        for (Size s = 0; s < t.n_samples; ++s) {
+            if (t.samples[s].group != group) continue;
+            count += double(t.samples[s].count);
+            for (Size piece = t.first_piece[s]; piece < t.first_piece[s + 1]; ++piece) sum += t.sums[piece * t.d + k];
+        }
+        t.means[group * t.d + k] = sum / count;
+    }
+};
+
+template <class T>
+struct PackTask {
+    const Sample<T>* samples;
+    Size n_samples, d, depth;
+    const double* means;  // of the groups, subtracted; or null
+    double scale;         // multiplied next
+    Size split;           // for tensor cores
+    T *panels, *norms, *weights;
+};
+
+// A number of a sample's rows as it is packed: 0 past them.
+template <class T>
+ISTHMUS_DEVICE T packed_number(const Sample<T>& sample, Size row, Size k, Size d, const double* mean, double scale) {
+    if (row >= sample.count || k >= d) return T(0);
+    const double x = double(sample.rows[row * sample.stride + k]);
+    return T((mean ? x - mean[k] : x) * scale);
+}
+
+// One block packs kStrip dimensions of a panel: coalesced rows through shared memory. Norms are left to Norms unless
+// one strip is all.
+template <class T>
+struct Pack {
+    using Task = PackTask<T>;
+    static constexpr int kThreads = kPanel, kColumns = 32;
+    static constexpr Size kStrip = 2 * kColumns;
+    static constexpr Size kShared = kPanel * (kColumns + 1) * sizeof(T);
+    ISTHMUS_DEVICE static void run(const Task& t) {
+        T* const slab = reinterpret_cast<T*>(shared_memory());  // (kPanel, kColumns + 1)
+        const Size strips = tiles_across(t.depth, int(kStrip)), panel = block() / strips;
+        const Size strip = block() % strips * kStrip, end = strip + kStrip < t.depth ? strip + kStrip : t.depth;
+        Size s = 0, high = t.n_samples;
+        while (high - s > 1) {
+            const Size middle = s + (high - s) / 2;
+            (t.samples[middle].panel <= panel ? s : high) = middle;
+        }
+        const Sample<T> sample = t.samples[s];
+        const Size first = (panel - sample.panel) * kPanel;
+        const double* const mean = t.means ? t.means + sample.group * t.d : nullptr;
+        T norm = 0;
+        for (Size begin = strip; begin < end; begin += kColumns) {
+            ISTHMUS_UNROLL_BY(4)
+            for (int at = thread(); at < kPanel * kColumns; at += kThreads) {
+                const int r = at / kColumns, c = at % kColumns;
+                const T value = packed_number(sample, first + Size(r), begin + Size(c), t.d, mean, t.scale);
+                slab[r * (kColumns + 1) + c] = t.split ? rounded_to_split(value) : value;
+            }
+            sync_block();
+            for (int c = 0; c < kColumns && begin + Size(c) < end; ++c) {
+                const T value = slab[thread() * (kColumns + 1) + c];
+                t.panels[panel * kPanel * t.depth + (begin + Size(c)) * kPanel + Size(thread())] = value;
+                norm = fma(value, value, norm);
+            }
+            sync_block();
+        }
+        if (strip > 0) return;
+        const Size row = first + Size(thread()), at = panel * kPanel + Size(thread());
+        if (t.norms && strips == 1) t.norms[at] = norm;
+        t.weights[at] = row < sample.count ? (sample.weights ? sample.weights[row] : T(1)) : T(0);
+    }
+};
+
+template <class T>
+struct NormsTask {
+    const T* panels;
+    Size depth;
+    T* norms;
+};
+
+// The norms of one panel, added up as the plain tile adds its products, so that equal rows have distance 0. The next
+// dimensions arrive in shared memory meanwhile.
+template <class T>
+struct Norms {
+    using Task = NormsTask<T>;
+    static constexpr int kThreads = 256, kSlabs = 3, kAtOnce = 2 * kSlab;  // dimensions
+    static constexpr Size kShared = Size(kSlabs) * kAtOnce * kPanel * sizeof(T);
+    ISTHMUS_DEVICE static void run(const Task& t) {
+        constexpr int kVector = 16 / int(sizeof(T));
+        T* const shared = reinterpret_cast<T*>(shared_memory());
+        const T* const panel = t.panels + block() * kPanel * t.depth;
+        const auto dimensions = [&](Size k) { return int(t.depth - k < Size(kAtOnce) ? t.depth - k : Size(kAtOnce)); };
+        const auto fetch = [&](Size k) {
+            T* const slab = shared + k / kAtOnce % kSlabs * (kAtOnce * kPanel);
+            if (k < t.depth)
+                for (int at = thread() * kVector; at < dimensions(k) * kPanel; at += kThreads * kVector)
+                    copy16(slab + at, panel + k * kPanel + at);
+            end_copies();
+        };
+        T norm = 0;
+        for (int n = 0; n < kSlabs - 1; ++n) fetch(Size(n) * kAtOnce);
+        for (Size k = 0; k < t.depth; k += kAtOnce) {
+            wait_for_copies<kSlabs - 2>();
+            sync_block();
+            fetch(k + (kSlabs - 1) * kAtOnce);
+            const T* const slab = shared + k / kAtOnce % kSlabs * (kAtOnce * kPanel);
+            if (thread() < kPanel) ISTHMUS_UNROLL_BY(8)
+            for (int i = 0; i < dimensions(k); ++i) {
+                const T value = slab[i * kPanel + thread()];
+                norm = fma(value, value, norm);
+            }
+        }
+        if (thread() < kPanel) t.norms[block() * kPanel + Size(thread())] = norm;
+    }
+};
+
+}  // namespace
+}  // namespace isthmus::ISTHMUS_ARCH

@@ -1,0 +1,78 @@
+// The launches of each operation on a GPU: which kernels, on how many blocks, with which tasks. Nothing here touches a
+// GPU: addresses are numbers, and whoever asked runs the launches, one after the other on one stream.
+#pragma once
+
+#include <functional>
+
+#include "../core.hpp"
+
+namespace isthmus::gpu {
+
+// A kernel of entries.cuh. `body` is its C++ type, for a compiler at run time.
+struct Entry {
+    const char *name, *body;
+    unsigned threads;
+    std::size_t shared_bytes, task_bytes;
+};
+const std::vector<Entry>& entries();
+
+struct Launch {
+    std::string kernel;
+    std::size_t blocks;
+    std::string task;  // the bytes of its argument
+};
+
+// The GPU and its memory. `allocate` is asked once for the workspace, on a border of 256 bytes, which must live until
+// the launches have run.
+struct Device {
+    unsigned capability, processors;  // 90 for 9.0
+    std::function<std::uintptr_t(std::size_t)> allocate;
+};
+
+// The operations of core.hpp, on pointers to the GPU's memory.
+template <class T>
+std::vector<Launch> block_sums(const Device& device, const std::vector<Block<T>>& blocks, std::size_t d,
+                               const std::vector<Pair>& pairs, const KernelSum& kernel, double* sums,
+                               double* diagonals);
+
+template <class T>
+std::vector<Launch> kernel_matrix(const Device& device, Rows<T> x, Rows<T> y, std::size_t d, const KernelSum& kernel,
+                                  T* out, std::size_t out_stride);
+
+template <class T>
+std::vector<Launch> kernel_matmul(const Device& device, Rows<T> x, Rows<T> y, std::size_t d, const T* v,
+                                  std::size_t n_columns, const KernelSum& kernel, bool skip_diagonal, T* out);
+
+template <class T>
+std::vector<Launch> project(const Device& device, Rows<T> x, std::size_t d, const T* w, const T* b,
+                            std::size_t n_columns, Activation activation, T* out);
+
+template <class T>
+std::vector<Launch> moments(const Device& device, Rows<T> x, std::size_t d, const T* weights, const T* origin,
+                            double* sums, double* scatter);
+
+// Structured frequencies are at most this wide; wider ones are taken as a matrix.
+std::size_t most_structured_width();
+
+template <class T>
+std::vector<Launch> fourier_features(const Device& device, Rows<T> x, const Frequencies<T>& f, double amplitude,
+                                     T* out);
+
+template <class T>
+std::vector<Launch> fourier_sums(const Device& device, Rows<T> x, const T* weights, const Frequencies<T>& f,
+                                 double* sums);
+// The bits of assignments are on the GPU too. `rounded`: the kernel, shifted, is rounded to bf16 where the GPU's tensor
+// cores take it; sums and row_sums are those of the same rounded matrix.
+template <class T>
+std::vector<Launch> permuted_sums(const Device& device, Rows<T> z, std::size_t d, const KernelSum& kernel,
+                                  const std::uint64_t* bits, std::size_t count, bool rounded, double* sums,
+                                  double* row_sums);
+
+// Items of one shape, their dx behind one another and so their dy. `factors` (items, 3) are read on the GPU, those of
+// the items are not. Coefficients of pairs take at most about stripe_bytes of the workspace at a time.
+template <class T>
+std::vector<Launch> mmd2_grad(const Device& device, const std::vector<TwoSamples<T>>& items, std::size_t d,
+                              const KernelSum& kernel, const double* factors, bool with_diagonal,
+                              std::size_t stripe_bytes, double* values);
+
+}  // namespace isthmus::gpu

@@ -1,0 +1,263 @@
+// What the plans of all operations share: the workspace, the description of samples, the passes of a kernel. Read by
+// the units that plan, one for each family of operations.
+#pragma once
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+
+#include "../cpu/prepare.hpp"
+#include "plan.hpp"
+
+#define ISTHMUS_ARCH cuda
+#include "entries.cuh"
+
+namespace isthmus::gpu {
+namespace {
+
+using cuda::kPanel, cuda::kSlab, cuda::Size;
+
+template <class Task>
+std::string bytes_of(const Task& task) {
+    static_assert(std::is_trivially_copyable_v<Task> && sizeof(Task) <= 4096, "more than a launch carries");
+    return std::string(reinterpret_cast<const char*>(&task), sizeof(Task));
+}
+
+// The workspace: pieces are asked for first, then it is allocated, then they have addresses.
+class Workspace {
+  public:
+    static constexpr std::size_t kBorder = 256;  // bytes
+    template <class U>
+    struct Piece {
+        std::size_t offset;
+    };
+    template <class U>
+    Piece<U> room(std::size_t count) {
+        const std::size_t at = size_;
+        size_ += (count * sizeof(U) + kBorder - 1) / kBorder * kBorder;
+        return {at};
+    }
+    void allocate(const Device& device) { base_ = device.allocate(std::max(size_, kBorder)); }
+    template <class U>
+    U* operator[](Piece<U> piece) const {
+        return reinterpret_cast<U*>(base_ + piece.offset);
+    }
+
+  private:
+    std::size_t size_ = 0;
+    std::uintptr_t base_ = 0;
+};
+
+template <class T>
+const char* type_name() {
+    return std::is_same_v<T, float> ? "float32" : "float64";
+}
+
+template <class T>
+std::string typed(const char* kernel) {
+    return std::string(kernel) + "_" + type_name<T>();
+}
+
+// How a tile is formed. Tensor cores win where they are wide beside the plain units: on chips for data centres.
+template <class T>
+struct Shape {
+    bool tensor;
+    std::size_t side;
+    std::string name;
+    Shape(const Device& device, Pairing pairing) {
+        const bool products = pairing == Pairing::Gram || pairing == Pairing::Dot;
+        const bool wide = device.capability == 80 || device.capability == 90 || device.capability == 100;
+        tensor = std::is_same_v<T, float> && products && wide;
+        side = std::is_same_v<T, float> ? std::size_t(cuda::Large::kSide) : std::size_t(cuda::Wide::kSide);
+        name = tensor ? "tensor" : type_name<T>();
+    }
+};
+static_assert(cuda::Large::kSide == cuda::Tensor::kSide, "samples are packed for both");
+
+// The part of a pass that one launch carries.
+template <class T>
+struct Part {
+    cuda::Terms<T> terms;
+    std::string values;
+};
+
+template <class T>
+cuda::Terms<T> terms_of(const Term* first, std::size_t count) {
+    cuda::Terms<T> terms{};
+    terms.count = int(count);
+    for (std::size_t i = 0; i < count; ++i) {
+        terms.kernel[i] = first[i].kernel;
+        terms.weight[i] = T(first[i].weight), terms.factor[i] = T(first[i].factor);
+        std::copy(std::begin(first[i].params), std::end(first[i].params), terms.params[i]);
+    }
+    return terms;
+}
+
+template <class T>
+std::vector<Part<T>> parts_of(const Pass& pass, std::size_t d) {
+    const auto is_rbf = [](const Term& t) { return kernel_names()[t.kernel].name == std::string("rbf"); };
+    std::string values = pass.pairing == Pairing::Gram         ? "gram"
+                         : pass.pairing == Pairing::Difference ? "difference"
+                         : pass.pairing == Pairing::CityBlock  ? "cityblock"
+                                                               : "dot";
+    if (std::all_of(pass.terms.begin(), pass.terms.end(), is_rbf))
+        values = pass.terms.size() == 1 && pass.terms[0].factor == 1 ? "rbf" : "gaussians";
+    std::vector<Part<T>> parts;
+    for (std::size_t i = 0; i < pass.terms.size(); i += cuda::kMaxTerms) {
+        const std::size_t count = std::min<std::size_t>(cuda::kMaxTerms, pass.terms.size() - i);
+        Part<T> part{terms_of<T>(pass.terms.data() + i, count), values};
+        part.terms.guard = T(pass.gram() ? guard_of<T>(pass, d) : 0.0);
+        part.terms.raw_scale = T(pass.raw_scale());
+        part.terms.raw_factor = T(raw_factor(pass));
+        parts.push_back(part);
+    }
+    return parts;
+}
+
+// One call: its workspace and its launches so far.
+template <class T>
+class Plan {
+  public:
+    using Sample = cuda::Sample<T>;
+
+    Plan(const Device& device, std::size_t d, const KernelSum& kernel)
+        : device_(device), d_(d), passes_(passes_of(Run{engines_of("base"), 1, nullptr}, kernel)) {}
+
+    Workspace space;
+    std::vector<Launch> launches;
+
+    const std::vector<Pass>& passes() const { return passes_; }
+
+    template <class Task>
+    void launch(const std::string& kernel, std::size_t blocks, const Task& task) {
+        launches.push_back({kernel, blocks, bytes_of(task)});
+    }
+
+    // A sample of this call; `group` names the samples whose common mean is subtracted.
+    std::size_t add(const Rows<T>& rows, const T* weights, std::size_t group) {
+        samples_.push_back({rows.data, weights, Size(rows.stride), rows.count, n_panels_, group});
+        n_panels_ += cuda::tiles_across(rows.count, side()) * Size(side() / kPanel);
+        n_groups_ = std::max<Size>(n_groups_, group + 1);
+        return samples_.size() - 1;
+    }
+    // Two samples that are the same rows.
+    const Sample& sample(std::size_t s) const { return samples_[s]; }
+    const Sample* samples() const { return space[samples_at_]; }
+
+    // Room for host values that a launch writes to the workspace.
+    Workspace::Piece<Size> describe(const std::vector<Size>& values) {
+        const auto piece = space.template room<Size>(values.size());
+        described_.push_back({piece, values});
+        return piece;
+    }
+
+    // Asks for the workspace after every other piece, then plans what comes before the tiles.
+    void begin() {
+        std::vector<Size> words(samples_.size() * sizeof(Sample) / sizeof(Size));
+        std::memcpy(words.data(), samples_.data(), words.size() * sizeof(Size));
+        const auto samples = describe(words);
+        samples_at_ = {samples.offset};
+        std::vector<Size> first_piece{0};
+        for (const Sample& s : samples_)
+            first_piece.push_back(first_piece.back() + cuda::tiles_across(s.count, cuda::ColumnSums<T>::kRows));
+        const bool centred = std::any_of(passes_.begin(), passes_.end(), [](const Pass& p) { return p.gram(); });
+        const auto pieces = describe(first_piece);
+        const std::size_t rows = n_panels_ * kPanel;
+        const auto sums = space.template room<double>(centred ? first_piece.back() * d_ : 0);
+        means_ = space.template room<double>(centred ? n_groups_ * d_ : 0);
+        panels_ = space.template room<T>(rows * depth());
+        norms_ = space.template room<T>(rows), weights_ = space.template room<T>(rows);
+        space.allocate(device_);
+        for (const auto& [piece, values] : neighbours_joined())
+            for (std::size_t i = 0; i < values.size(); i += cuda::kWords) {
+                cuda::DescribeTask task{{}, std::min<Size>(cuda::kWords, values.size() - i), space[piece] + i};
+                std::copy_n(values.data() + i, task.count, task.words);
+                launch("describe", 1, task);
+            }
+        if (!centred) return;
+        const Size n = samples_.size();
+        launch(typed<T>("column_sums"), first_piece.back() * cuda::tiles_across(d_, cuda::ColumnSums<T>::kColumns),
+               cuda::ColumnSumsTask<T>{this->samples(), space[pieces], n, d_, space[sums]});
+        launch(typed<T>("means"), n_groups_ * cuda::tiles_across(d_, cuda::Means<T>::kThreads),
+               cuda::MeansTask<T>{this->samples(), space[pieces], n, n_groups_, d_, space[sums], space[means_]});
+    }
+
+    // Packs all samples for a pass.
+    cuda::Packed<T> pack(const Pass& pass) {
+        T* const norms = pass.gram() ? space[norms_] : nullptr;
+        const std::size_t strips = cuda::tiles_across(depth(), int(cuda::Pack<T>::kStrip));
+        launch(typed<T>("pack"), n_panels_ * strips,
+               cuda::PackTask<T>{samples(), samples_.size(), d_, depth(), pass.gram() ? space[means_] : nullptr,
+                                 pass.scale, Shape<T>(device_, pass.pairing).tensor, space[panels_], norms,
+                                 space[weights_]});
+        if (norms && strips > 1)
+            launch(typed<T>("norms"), n_panels_, cuda::NormsTask<T>{space[panels_], depth(), norms});
+        return {space[panels_], norms, space[weights_], d_, depth()};
+    }
+
+    const double* means() const { return space[means_]; }  // (groups, d), where a pass subtracts them
+
+    // diagonals[s] = sum_i w_i^2 k(x_i, x_i) of every sample.
+    void add_diagonals(const KernelSum& kernel, double* diagonals) {
+        const SelfKernel self = self_kernel(Run{engines_of("base"), 1, nullptr}, kernel);
+        std::size_t from = 0;
+        do {
+            const std::size_t count = std::min<std::size_t>(cuda::kMaxTerms, self.terms.size() - from);
+            launch(typed<T>("diagonals"), samples_.size(),
+                   cuda::DiagonalTask<T>{samples(), d_, from ? 0.0 : self.at_zero,
+                                         terms_of<double>(self.terms.data() + from, count), from > 0, diagonals});
+            from += count;
+        } while (from < self.terms.size());
+    }
+
+    static int side() { return std::is_same_v<T, float> ? cuda::Large::kSide : cuda::Wide::kSide; }
+    std::size_t depth() const { return (d_ + kSlab - 1) / kSlab * kSlab; }
+    std::size_t tiles(std::size_t left, std::size_t right) const {
+        const Size down = cuda::tiles_across(samples_[left].count, side());
+        return left == right ? cuda::tiles_in_triangle(down) : down * cuda::tiles_across(samples_[right].count, side());
+    }
+    // Tiles whose sum is one partial: few enough that blocks of threads end together, so many that partials are few.
+    unsigned run_tiles(Size n_tiles) const {
+        return unsigned(std::max<Size>({1, n_tiles / (device_.processors * Size(64)), n_tiles >> 30}));
+    }
+    // Blocks that take many tiles each: enough to fill the GPU twice over.
+    std::size_t blocks_for(std::size_t tiles) const {
+        return std::min<std::size_t>(tiles, std::size_t(device_.processors) * 4);
+    }
+
+  private:
+    struct Described {
+        Workspace::Piece<Size> piece;
+        std::vector<Size> values;
+    };
+
+    // What is described, pieces that follow one another in the workspace as one.
+    std::vector<Described> neighbours_joined() const {
+        std::vector<Described> joined;
+        for (const Described& own : described_) {
+            constexpr std::size_t kWhole = Workspace::kBorder / sizeof(Size);
+            const std::size_t words = joined.empty() ? 0 : (joined.back().values.size() + kWhole - 1) / kWhole * kWhole;
+            if (joined.empty() || joined.back().piece.offset + words * sizeof(Size) != own.piece.offset) {
+                joined.push_back(own);
+                continue;
+            }
+            std::vector<Size>& values = joined.back().values;
+            values.resize(words);
+            values.insert(values.end(), own.values.begin(), own.values.end());
+        }
+        return joined;
+    }
+
+    const Device& device_;
+    std::size_t d_;
+    std::vector<Pass> passes_;
+    std::vector<Sample> samples_;
+    std::vector<Described> described_;
+    Size n_panels_ = 0, n_groups_ = 0;
+    Workspace::Piece<Sample> samples_at_{};
+    Workspace::Piece<double> means_{};
+    Workspace::Piece<T> panels_{}, norms_{}, weights_{};
+};
+
+}  // namespace
+}  // namespace isthmus::gpu
