@@ -32,9 +32,10 @@ def why_not(folder, nvcc):
     """What csrc/cuda/module.cmake finds wrong with a compiler; so it comes to no target."""
     script = folder / "search.cmake"
     script.write_text(SEARCH.format(root=ROOT), encoding="utf-8")
-    variables = {"CMAKE_BINARY_DIR": folder, "CMAKE_CXX_COMPILER": "c++", "ISTHMUS_NVCC": nvcc}
+    variables = {"CMAKE_CXX_COMPILER": "c++", "ISTHMUS_NVCC": nvcc}
     command = [tool("cmake"), *(f"-D{name}={value}" for name, value in variables.items()), "-P", script]
-    done = subprocess.run(command, capture_output=True, text=True, env={"PATH": str(folder)})
+    # In a script CMAKE_BINARY_DIR is the folder it runs in, whatever is said.
+    done = subprocess.run(command, capture_output=True, text=True, env={"PATH": str(folder)}, cwd=folder)
     assert done.returncode == 0, done.stderr
     return re.search(r"WHY: (.*)", done.stderr)[1]
 
