@@ -183,20 +183,21 @@ struct PermutedTiles {
         kProductBytes<T, Shape> + kRowBytes + Products::kAtOnce * (Products::kShares + 1) * sizeof(T);
     static_assert(2 * kSide <= kThreads && Products::kAtOnce <= kThreads && kShared <= 64 << 10);
 
-    // Shifts the values that count, those i < j of rows that are there, and clears the others.
-    ISTHMUS_DEVICE static void shift(const Place<T>& p, T by, T (&at)[kEach][kEach]) {
+    // Multiplies and shifts the values that count, those i < j of rows that are there, and clears the others. One
+    // rounding in either branch: a compiler that joined the two steps in one of them would round a pair by its tile.
+    ISTHMUS_DEVICE static void shift(const Place<T>& p, T factor, T by, T (&at)[kEach][kEach]) {
         const bool diagonal = p.row == p.col;
         const int there = p.right.count - p.col < Size(kSide) ? int(p.right.count - p.col) : kSide;
         if (!diagonal && there == kSide) {
             ISTHMUS_UNROLL
             for (int i = 0; i < kEach; ++i) ISTHMUS_UNROLL
-            for (int j = 0; j < kEach; ++j) at[i][j] -= by;
+            for (int j = 0; j < kEach; ++j) at[i][j] = fma(factor, at[i][j], -by);
         } else {
             ISTHMUS_UNROLL
             for (int i = 0; i < kEach; ++i) ISTHMUS_UNROLL
             for (int j = 0; j < kEach; ++j) {
                 const bool counts = (!diagonal || Shape::row(i) < Shape::col(j)) && Shape::col(j) < there;
-                at[i][j] = counts ? at[i][j] - by : T(0);
+                at[i][j] = counts ? fma(factor, at[i][j], -by) : T(0);
             }
         }
     }
@@ -242,8 +243,9 @@ struct PermutedTiles {
                                            : rows + (row - down * t.side) * kSide + thread();
                 const double before = thread() < 2 * kSide && !first ? *kept : 0.0;
                 T at[kEach][kEach];
-                form_values<T, Shape, Values>(t.packed, p, t.terms, at);
-                shift(p, by, at);
+                const Values values(t.terms);
+                form_bare_values<T, Shape>(t.packed, p, t.terms, values, at, [] {});
+                shift(p, values.factor, by, at);
                 sync_block();  // the slabs may still be read
                 Products::keep(at);
                 share_rows(at, shares);
