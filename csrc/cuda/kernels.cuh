@@ -117,6 +117,8 @@ ISTHMUS_DEVICE void wait_for_copies() {
 #endif
 }
 
+// Tensor cores. Code for a GPU without them can be what a driver compiles for a later one: better no result than zeros.
+//
 // sum (16, 8) += a (16, 8) b (8, 8) in TF32: PTX mma.m16n8k8, whose fragments each lane holds as its number says.
 ISTHMUS_DEVICE void multiply_tf32(float (&sum)[4], const unsigned (&a)[4], const unsigned (&b)[2]) {
 #if __CUDA_ARCH__ >= 800
@@ -125,7 +127,7 @@ ISTHMUS_DEVICE void multiply_tf32(float (&sum)[4], const unsigned (&a)[4], const
         : "+f"(sum[0]), "+f"(sum[1]), "+f"(sum[2]), "+f"(sum[3])
         : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
 #else
-    (void)sum, (void)a, (void)b;
+    (void)sum, (void)a, (void)b, __trap();
 #endif
 }
 // 16 bytes on their border to global memory that is not soon read again.
@@ -144,7 +146,7 @@ ISTHMUS_DEVICE void multiply_bf16(float (&sum)[4], const unsigned (&a)[4], const
         : "+f"(sum[0]), "+f"(sum[1]), "+f"(sum[2]), "+f"(sum[3])
         : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
 #else
-    (void)sum, (void)a, (void)b;
+    (void)sum, (void)a, (void)b, __trap();
 #endif
 }
 // Two numbers rounded to bf16, nearest even.
@@ -154,7 +156,7 @@ ISTHMUS_DEVICE unsigned two_bf16(float low, float high) {
     asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(both) : "f"(high), "f"(low));
     return both;
 #else
-    (void)low, (void)high;
+    (void)low, (void)high, __trap();
     return 0;
 #endif
 }
