@@ -48,7 +48,8 @@ template <class T>
 ISTHMUS_FN CosSin<T> cos_sin(T v) {
     const T half_turns = v * kInverse<T>;
     const T rest = fma(v, kInverseRest<T>, fma(v, kInverse<T>, -half_turns));
-    return cos_sin_pi((half_turns - T(2) * round_even(T(0.5) * half_turns)) + rest);
+    // fma, lest the compiler takes v kInverse for half_turns here: `rest` would count twice.
+    return cos_sin_pi(fma(T(-2), round_even(T(0.5) * half_turns), half_turns) + rest);
 }
 
 }  // namespace
