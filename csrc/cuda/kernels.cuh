@@ -202,16 +202,12 @@ ISTHMUS_FN float exp2_neg(float u) {
 }
 ISTHMUS_FN double exp2_neg(double u) { return ::exp2(-u); }
 
-// log2(1 + u), u >= 0, with what rounding 1 + u loses.
-ISTHMUS_FN float log2_1p(float u) {
+// log2(1 + u), u >= 0, with what rounding 1 + u loses. Not lg2.approx: near 1 it is off by 2^-22, which a power
+// multiplies.
+ISTHMUS_FN float log2_1p(float given) {
+    const float u = given > 0x1p127f ? 0x1p127f : given;  // of infinity nothing would be left
     const float sum = 1.0f + u, lost = u - (sum - 1.0f);
-#if defined(__CUDA_ARCH__)
-    float log;
-    asm("lg2.approx.ftz.f32 %0, %1;" : "=f"(log) : "f"(sum));
-#else
-    const float log = ::log2f(sum);
-#endif
-    return log + 1.44269504f * (lost / sum);
+    return ::log2f(sum) + 1.44269504f * (lost / sum);
 }
 ISTHMUS_FN double log2_1p(double u) { return 1.4426950408889634 * ::log1p(u); }
 
@@ -602,7 +598,9 @@ ISTHMUS_DEVICE T direct_distance(const T* x, const T* y, Size d, const Terms<T>&
         const T gap = terms.raw_scale * x[k] - terms.raw_scale * y[k];
         sum = fma(gap, gap, sum);
     }
-    return terms.raw_factor * sum;
+    const T u = terms.raw_factor * sum;
+    constexpr T kLargest = T(sizeof(T) == 4 ? 0x1p127 : 0x1p1023);
+    return u > kLargest ? kLargest : u;  // kernels multiply powers of it by 0
 }
 
 // Two sides of a tile, counted from the samples' first rows.
@@ -648,8 +646,10 @@ ISTHMUS_DEVICE void form_distances(const Packed<T>& packed, const Place<T>& p, c
     replace_each<T, Shape, 1>(at, [&](T(&u)[1], int i, int j) {
         const Size row = p.row + Size(Shape::row(i)), col = p.col + Size(Shape::col(j));
         if (fma(terms.guard, left[Shape::row(i)] + right[Shape::col(j)], -u[0]) <= T(1)) return;
-        if (row >= p.left.count || col >= p.right.count) return;
-        u[0] = direct_distance(p.left.rows + row * p.left.stride, p.right.rows + col * p.right.stride, packed.d, terms);
+        const bool there = row < p.left.count && col < p.right.count;
+        u[0] = there ? direct_distance(p.left.rows + row * p.left.stride, p.right.rows + col * p.right.stride, packed.d,
+                                       terms)
+                     : T(0);  // its weight 0 would not clear an infinite one
     });
 }
 

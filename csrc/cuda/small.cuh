@@ -234,9 +234,9 @@ struct SmallSums {
         ISTHMUS_UNROLL_BY(1)
         for (int e = 0; e < kValues; ++e) {
             const int i = row + row_of(e), j = col + col_of(e);
-            if (i >= j || j >= item.rows) continue;
             if (fma(terms.guard, item.norms[i] + item.norms[j], -own[e * kThreads]) <= 1.0f) continue;
-            own[e * kThreads] = direct_distance(item.row(i), item.row(j), item.task.d, terms);
+            const bool counts = i < j && j < item.rows;  // others: a weight 0 would not clear an infinite one
+            own[e * kThreads] = counts ? direct_distance(item.row(i), item.row(j), item.task.d, terms) : 0.0f;
         }
         ISTHMUS_UNROLL
         for (int e = 0; e < kValues; ++e) at[e] = own[e * kThreads];
