@@ -166,3 +166,14 @@ def test_a_matrix_of_zeros_is_no_trouble():
     found = minimise_in_box(StoredMatrix(np.zeros((3, 3))), np.array([1.0, 2.0, -1.0]), np.ones(3), 0, 1.5)
     np.testing.assert_allclose(found.point, [0.5, 1.0, 0.0], atol=1e-6)
     assert found.value == pytest.approx(-2.5, rel=1e-4)
+
+
+@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("band", BANDS)
+def test_products_of_slopes_that_underflow_are_no_trouble(band, seed):
+    K, q, upper, weight = random_problem(4, seed)
+    low, high = BANDS[band]
+    low, tiny = min(low, 0.9 * weight @ upper), 2.0**-600
+    found = minimise_in_box(StoredMatrix(tiny * K), tiny * q, upper, low, high, weight=weight, tol=1e-9)
+    best = exact(K, q, weight * upper, low, high)
+    assert found.value / tiny <= best + max(found.gap / tiny, 1e-9)

@@ -63,7 +63,7 @@ def _dual_bound(image: Array, curvature: float, linear: Array, box: Box) -> floa
     for _ in range(SCALES):
         found, slope = dual(s)
         best = max(best, found)
-        if slope * rise > 0:
+        if (slope > 0) == (rise > 0) and slope:
             inside, before = s, slope
         else:
             outside, beyond = s, slope
