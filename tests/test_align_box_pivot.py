@@ -147,3 +147,12 @@ def test_exchanges_that_cycle_are_given_up():
     point, _, rounds = pivoted(StoredMatrix(K), q, box, np.ones(300), np.full(300, True), 10.0, 100)
     assert rounds < 20
     assert (point >= 0).all() and (point <= 2).all() and 20 - 1e-9 <= point.sum() <= 580 + 1e-9
+
+
+def test_a_held_sum_under_a_negative_system_leaves_the_point():
+    # The multiplier of the sum divides by w'K^-1 w, which rounding can leave negative.
+    K, start = -2e-6 * np.eye(3), np.array([0.5, 1.0, 1.5])
+    box = Box(np.ones(3), np.full(3, 1e3), 3.0, 3.0)
+    point, image, _ = pivoted(StoredMatrix(K), np.array([1.0, 2.0, 3.0]), box, start, start > 0, 1.0, 30)
+    np.testing.assert_allclose(point, start, rtol=1e-12)
+    np.testing.assert_allclose(image, K @ start, rtol=1e-12)

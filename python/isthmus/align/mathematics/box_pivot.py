@@ -120,8 +120,10 @@ def _on_face(
     solved = np.linalg.solve(system, np.column_stack([root * right, root]))
     shift = 0.0
     if face.held is not None:
-        rest = face.held - float(box.weight @ point)
-        shift = (float(root @ solved[:, 0]) - rest) / max(float(root @ solved[:, 1]), TINY)
+        fall = float(root @ solved[:, 1])
+        if not fall > 0:
+            raise np.linalg.LinAlgError("a system that rounding left without a minimum")
+        shift = (float(root @ solved[:, 0]) + float(box.weight @ point) - face.held) / fall
     point[free] = (solved[:, 0] - shift * solved[:, 1]) / root
     return point, shift
 

@@ -167,7 +167,7 @@ class _Descent:
             self.matrix, self.linear, self.box, self.point, chosen, self.metric.plain, rounds
         )
         before, value = self._value(self.point, self.image), self._value(point, image)
-        if value >= before:
+        if not value < before:
             return spent, False
         self.point = self.before = point
         self.image, self.momentum, self.exact, self.settled = image, 1.0, True, True
