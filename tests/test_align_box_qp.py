@@ -177,3 +177,10 @@ def test_products_of_slopes_that_underflow_are_no_trouble(band, seed):
     found = minimise_in_box(StoredMatrix(tiny * K), tiny * q, upper, low, high, weight=weight, tol=1e-9)
     best = exact(K, q, weight * upper, low, high)
     assert found.value / tiny <= best + max(found.gap / tiny, 1e-9)
+
+
+@pytest.mark.parametrize("n", [4, 11, 51])
+def test_the_sum_is_kept_to_rounding_where_all_entries_are_alike(n):
+    # No curvature across w is seen, so that goals of steps lie far outside the box.
+    found = minimise_in_box(StoredMatrix(np.eye(n)), np.full(n, 1e-30), np.full(n, 5.0), 0.99 * n, 1.01 * n)
+    assert found.point.sum() == pytest.approx(0.99 * n, rel=1e-12)

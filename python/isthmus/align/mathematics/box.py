@@ -79,7 +79,9 @@ def nearest(goal: Array, box: Box, start: float, metric: tuple[Metric, float] | 
     if box.low - slack <= total <= box.high + slack:
         return point, shift
     wanted = box.low if total < box.low else box.high
-    return _root(goal, box, shift, None, wanted)
+    # From the shift on: goals far from the box would leave m too few digits for the sum.
+    point, more = _root(goal - shift, box, 0.0, None, wanted)
+    return point, shift + more
 
 
 def _root(goal: Array, box: Box, start: float, ratio: float | None, origin: float) -> tuple[Array, float]:
