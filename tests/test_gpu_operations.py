@@ -252,6 +252,23 @@ def test_what_is_not_finite_shows_in_the_result(emulated_gpu, rng):
     assert im.mmd2(x[4:], x[4:] + 1, kernel=RBF, x_weights=x.new_zeros(16)).isnan()
 
 
+@pytest.mark.parametrize("count", [20, 150], ids=["small", "tiles"])
+@pytest.mark.parametrize("capability", [75, 90])
+@pytest.mark.parametrize(
+    "kernel",
+    [im.Matern(nu=1.5, scale=5.0), im.RationalQuadratic(scale=4.0, alpha=60.0)],
+    ids=["matern", "rq"],
+)
+def test_a_row_whose_squares_overflow_is_as_far_as_rows_can_be(emulated_gpu, kernel, capability, count, rng):
+    emulated_gpu.capability = capability
+    x, y = rows(rng, count, 4, "float32"), rows(rng, count, 4, "float32", 0.5)
+    x[3, 1] = 1e25
+    gx, gy = on_gpu(emulated_gpu, x, y)
+    expected = oracle_mmd2(x.astype(np.float64), y.astype(np.float64), kernel, "biased")
+    found = float(im.mmd2(gx, gy, kernel=kernel, estimator="biased"))
+    assert abs(found - expected) <= 1e-6
+
+
 def test_gradients_tests_features_and_moments_run_there(path, rng):
     dtype, there = path
     tolerance = 1e-4 if dtype == "float32" else 1e-10
