@@ -1,6 +1,7 @@
 // Consumer: weighted sums and scatter of rows about an origin.
 #pragma once
 
+#include "places.cuh"
 #include "slabs.cuh"
 
 namespace isthmus::ISTHMUS_ARCH {

@@ -2,7 +2,10 @@
 #pragma once
 
 #include "slabs.cuh"
+#include "tiles.cuh"
 #include "trig.cuh"
+
+#include "../ops.hpp"
 
 namespace isthmus::ISTHMUS_ARCH {
 namespace {

@@ -1,7 +1,7 @@
 // Row-major matrices read where they lie, slab by slab, into shared memory.
 #pragma once
 
-#include "kernels.cuh"
+#include "machine.cuh"
 
 namespace isthmus::ISTHMUS_ARCH {
 namespace {

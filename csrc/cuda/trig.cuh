@@ -1,7 +1,7 @@
 // Cosine and sine of any number, without a table or a branch for large ones.
 #pragma once
 
-#include "kernels.cuh"
+#include "machine.cuh"
 
 namespace isthmus::ISTHMUS_ARCH {
 namespace {

@@ -1,6 +1,6 @@
 // A GPU in plain C++, one block after another: its threads are fibers that take turns at every barrier. Shared memory
 // starts as NaN, asynchronous copies arrive as late as they may, tensor cores truncate. Define ISTHMUS_ARCH, then
-// include this before csrc/cuda/kernels.cuh.
+// include this before any of csrc/cuda/*.cuh.
 #pragma once
 
 #include <ucontext.h>
