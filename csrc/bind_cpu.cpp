@@ -7,12 +7,12 @@ using namespace py::literals;
 
 namespace isthmus {
 
-void bind_grad(py::module_& m);
+void bind_mmd2(py::module_& m);
 void bind_permuted(py::module_& m);
 void bind_plan(py::module_& m);
 void bind_plan_project(py::module_& m);
 void bind_plan_permuted(py::module_& m);
-void bind_plan_grad(py::module_& m);
+void bind_plan_mmd2(py::module_& m);
 
 namespace {
 
@@ -299,10 +299,10 @@ PYBIND11_MODULE(_native, m, py::mod_gil_not_used()) {
         "diagonals"_a.noconvert(), py::kw_only(), "level"_a, "n_threads"_a, "fast"_a = false);
     bind_for<float>(m);
     bind_for<double>(m);
-    bind_grad(m);
+    bind_mmd2(m);
     bind_permuted(m);
     bind_plan(m);
     bind_plan_project(m);
     bind_plan_permuted(m);
-    bind_plan_grad(m);
+    bind_plan_mmd2(m);
 }

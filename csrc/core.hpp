@@ -80,14 +80,20 @@ struct TwoSamples {
     Rows<T> x, y;
     const T *x_weights, *y_weights;  // (count,) or null for 1
     double factors[3];
-    T *dx, *dy;  // (count, d), C-contiguous, overwritten
+    T *dx, *dy;  // of mmd2_grad: (count, d), C-contiguous, overwritten
 };
 
-// For each item, values[i] = f0 sum_ij w_i w_j k(x_i, x_j) + f1 (the same of y) + 2 f2 sum_ij w_i w_j k(x_i, y_j), and
-// its gradients. The sums within a sample leave i == j out unless `with_diagonal`.
+// For each item, values[i] = f0 sum_ij w_i w_j k(x_i, x_j) + f1 (the same of y) + 2 f2 sum_ij w_i w_j k(x_i, y_j). The
+// sums within a sample leave i == j out unless `with_diagonal`.
+template <class T>
+void mmd2(const Run& run, const std::vector<TwoSamples<T>>& items, std::size_t d, const KernelSum& kernel,
+          bool with_diagonal, double* values);
+
+// The same and its gradients.
 template <class T>
 void mmd2_grad(const Run& run, const std::vector<TwoSamples<T>>& items, std::size_t d, const KernelSum& kernel,
                bool with_diagonal, double* values);
+
 // For 0/1 assignments u of the rows of z, as bits (count, words_in(z.count)) of assignments.hpp:
 // sums (count,) = sum_{i != j} u_i u_j k_ij, and row_sums (z.count,) = sum_{j != i} k_ij.
 template <class T>

@@ -224,9 +224,32 @@ void block_sums(const Run& wanted, const std::vector<Block<T>>& given, std::size
     add_diagonals(run, blocks, d, self_kernel(run, kernel), diagonals);
 }
 
+template <class T>
+void mmd2(const Run& run, const std::vector<TwoSamples<T>>& items, std::size_t d, const KernelSum& kernel,
+          bool with_diagonal, double* values) {
+    std::vector<Block<T>> blocks;
+    std::vector<Pair> pairs;
+    for (std::size_t i = 0; i < items.size(); ++i) {
+        blocks.push_back({items[i].x, items[i].x_weights, i});
+        blocks.push_back({items[i].y, items[i].y_weights, i});
+        for (const Pair p : {Pair{0, 0}, Pair{1, 1}, Pair{0, 1}}) pairs.push_back({2 * i + p.left, 2 * i + p.right});
+    }
+    std::vector<double> sums(pairs.size()), diagonals(blocks.size());
+    block_sums(run, blocks, d, pairs, kernel, sums.data(), diagonals.data());
+    for (std::size_t i = 0; i < items.size(); ++i) {
+        const double *const f = items[i].factors, *const sum = &sums[3 * i], *const own = &diagonals[2 * i];
+        values[i] = f[0] * sum[0] + f[1] * sum[1] + 2 * f[2] * sum[2];
+        if (with_diagonal) values[i] += f[0] * own[0] + f[1] * own[1];
+    }
+}
+
 template void block_sums<float>(const Run&, const std::vector<Block<float>>&, std::size_t, const std::vector<Pair>&,
                                 const KernelSum&, double*, double*);
 template void block_sums<double>(const Run&, const std::vector<Block<double>>&, std::size_t, const std::vector<Pair>&,
                                  const KernelSum&, double*, double*);
+template void mmd2<float>(const Run&, const std::vector<TwoSamples<float>>&, std::size_t, const KernelSum&, bool,
+                          double*);
+template void mmd2<double>(const Run&, const std::vector<TwoSamples<double>>&, std::size_t, const KernelSum&, bool,
+                           double*);
 
 }  // namespace isthmus

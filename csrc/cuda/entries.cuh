@@ -81,6 +81,7 @@ using WideRows = PlainRows<double, 64, 64>;
     X(norms_float32, Norms<float>)                                     \
     X(norms_float64, Norms<double>)                                    \
     X(add_partials, AddPartials)                                       \
+    X(add_items, AddItems)                                             \
     X(diagonals_float32, Diagonals<float>)                             \
     X(diagonals_float64, Diagonals<double>)                            \
     X(add_slices_float32, AddSlices<float>)                            \

@@ -147,7 +147,7 @@ struct SlopesTask {
     Packed<T> packed;
     Terms<T> terms;
     const Sample<T>* samples;
-    const double* factors;  // (items, 3): within x, within y, across
+    Factors factors;
     GradArea area;
     Size with_diagonal;
     const T* products;  // of the splits, or null to form them here
@@ -207,7 +207,7 @@ struct Slopes {
                       (col - group * area.depth) * kPanel;
         const T *const left_weights = t.packed.weights + packed_left, *const right_weights =
                                                                           t.packed.weights + packed_right;
-        const double factor = t.factors[3 * tile.item + (tile.left == tile.right ? tile.left % 2 : 2)];
+        const double factor = t.factors.at(tile.item, tile.left == tile.right ? tile.left % 2 : 2);
         const bool diagonal = tile.row == tile.col;
         const bool keep_own = Values::kPairing == Pairing::Dot && t.with_diagonal;
         const Values values(t.terms);
@@ -442,8 +442,9 @@ struct PlaceGradients {
 };
 
 struct GradValuesTask {
-    const double *partials, *factors, *diagonals;  // diagonals (items, 2), or null to leave them out
-    Size n_tiles;                                  // of an item that have a partial
+    const double *partials, *diagonals;  // diagonals (items, 2), or null to leave them out
+    Factors factors;
+    Size n_tiles;  // of an item that have a partial
     double* values;
 };
 
@@ -460,7 +461,7 @@ struct GradValues {
         total = sum_of_block<kThreads>(total);
         if (thread() != 0) return;
         if (t.diagonals)
-            for (Size side = 0; side < 2; ++side) total += t.factors[3 * item + side] * t.diagonals[2 * item + side];
+            for (Size side = 0; side < 2; ++side) total += t.factors.at(item, side) * t.diagonals[2 * item + side];
         t.values[item] = total;
     }
 };

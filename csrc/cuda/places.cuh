@@ -14,6 +14,16 @@ struct Sample {
     Size stride, count, panel, group;
 };
 
+// What the kernel sums of an item of two samples are multiplied by: within x, within y, across. MMD^2 is the first two
+// products and twice the third.
+struct Factors {
+    const double* of_items;  // (items, 3), or null
+    double of_all[3];        // else
+    ISTHMUS_DEVICE double at(Size item, Size which) const {
+        return of_items ? of_items[3 * item + which] : of_all[which];
+    }
+};
+
 // Packed rows of all samples of a call, one sample behind the other, each from a new tile on.
 template <class T>
 struct Packed {

@@ -1,101 +1,130 @@
 #include "planning.hpp"
 
-#include <optional>
-
 namespace isthmus::gpu {
 
 namespace {
 
-// c blocks at even distances, from the first on.
-std::optional<cuda::SmallStack> small_stack(const Block<float>* first, std::size_t c) {
-    const auto distance = [](const float* from, const float* to) { return Size(to - from); };
-    const std::size_t count = first->rows.count;
-    cuda::SmallStack stack{first->rows.data, first->weights, 0, Size(first->rows.stride)};
-    if (c > 1) stack.item = distance(first[0].rows.data, first[1].rows.data);
-    for (std::size_t i = 0; i < c; ++i) {
-        const Block<float>& b = first[i];
-        const bool even = b.rows.data == stack.rows + i * stack.item && b.rows.stride == first->rows.stride;
-        if (!even || b.rows.count != count || b.weights != (stack.weights ? stack.weights + i * count : nullptr))
-            return {};
-    }
-    return stack;
-}
-
-// The only launch for pairs of small samples, blocks i and c + i, each within and across; nothing for others.
-std::vector<Launch> small_sums(const Device& device, const std::vector<Block<float>>& blocks, std::size_t d,
-                               const std::vector<Pair>& pairs, const KernelSum& kernel, double* sums,
-                               double* diagonals) {
-    const std::size_t c = blocks.size() / 2;
+// The only launch for pairs of small samples; nothing for others.
+std::vector<Launch> small_mmd2(const Device& device, const Stack<float>& x, const Stack<float>& y, std::size_t n_items,
+                               std::size_t d, const KernelSum& kernel, const Factors& factors, bool with_diagonal,
+                               double* values) {
     const bool deep = d > 128,
                large = device.capability == 80 || device.capability / 10 == 9 || device.capability / 10 == 10;
-    if (blocks.size() % 2 || pairs.size() != 3 * c || device.capability < 80 || d > (large ? 256u : 128u)) return {};
-    if (blocks[0].rows.count + blocks[c].rows.count > std::size_t(cuda::kSmallRows)) return {};
-    for (std::size_t p = 0; p < 3 * c; ++p) {
-        const std::size_t i = p % c, left = p / c == 1 ? c + i : i, right = p / c == 0 ? i : c + i;
-        if (std::size_t(pairs[p].left) != left || std::size_t(pairs[p].right) != right) return {};
-        if (blocks[i].group != blocks[c + i].group) return {};
-    }
-    const auto x = small_stack(blocks.data(), c), y = small_stack(blocks.data() + c, c);
+    if (device.capability < 80 || d > (large ? 256u : 128u)) return {};
+    if (x.first.count + y.first.count > std::size_t(cuda::kSmallRows)) return {};
     const Run run{engines_of("base"), 1, nullptr};
     const std::vector<Pass> passes = passes_of(run, kernel);
-    if (!x || !y || passes.size() != 1 || !passes[0].gram()) return {};
+    if (passes.size() != 1 || !passes[0].gram()) return {};
     const std::vector<Part<float>> parts = parts_of<float>(passes[0], d);
     if (parts.size() != 1) return {};
-    const cuda::SmallTask task{*x,
-                               *y,
-                               blocks[0].rows.count,
-                               blocks[c].rows.count,
+    const auto stack_of = [](const Stack<float>& s) {
+        return cuda::SmallStack{s.first.data, s.weights, Size(s.item), Size(s.first.stride)};
+    };
+    const cuda::SmallTask task{stack_of(x),
+                               stack_of(y),
+                               x.first.count,
+                               y.first.count,
                                d,
-                               c,
+                               n_items,
                                parts[0].terms,
                                float(passes[0].scale),
-                               self_kernel(run, kernel).at_zero,
-                               sums,
-                               diagonals};
-    return {{std::string("small_") + (deep ? "256_" : "128_") + parts[0].values, c, bytes_of(task)}};
+                               with_diagonal ? self_kernel(run, kernel).at_zero : 0.0,
+                               factors_of(factors),
+                               values};
+    return {{std::string("small_") + (deep ? "256_" : "128_") + parts[0].values, n_items, bytes_of(task)}};
 }
 
+// The tiles of pairs of samples, cut into runs that are one partial sum each.
+template <class T>
+class Runs {
+  public:
+    // Before the plan begins.
+    Runs(Plan<T>& plan, const std::vector<Pair>& pairs) : n_pairs_(pairs.size()) {
+        Size n_tiles = 0;
+        for (const Pair& p : pairs) n_tiles += plan.tiles(p.left, p.right);
+        run_tiles_ = plan.run_tiles(n_tiles);
+        std::vector<Size> names, first_run{0};
+        for (const Pair& p : pairs) {
+            names.push_back(p.left), names.push_back(p.right);
+            first_run.push_back(first_run.back() + (plan.tiles(p.left, p.right) + run_tiles_ - 1) / run_tiles_);
+        }
+        n_runs_ = first_run.back();
+        partials_ = plan.space.template room<double>(n_runs_);
+        pairs_ = plan.describe(names), first_ = plan.describe(first_run);
+    }
+
+    const cuda::PairOf* pairs(const Plan<T>& plan) const {
+        return reinterpret_cast<const cuda::PairOf*>(plan.space[pairs_]);
+    }
+    const Size* first(const Plan<T>& plan) const { return plan.space[first_]; }
+    double* partials(const Plan<T>& plan) const { return plan.space[partials_]; }
+
+    // All partials, of every part of the kernel in turn; `add_up(add)` takes those of a part, `add` from the second on.
+    template <class AddUp>
+    void launch(const Device& device, Plan<T>& plan, std::size_t d, AddUp add_up) const {
+        bool add = false;
+        for (const Pass& pass : plan.passes()) {
+            const Shape<T> shape(device, pass.pairing);
+            const cuda::Packed<T> packed = plan.pack(pass);
+            for (const Part<T>& part : parts_of<T>(pass, d)) {
+                plan.launch("sum_" + shape.name + "_" + part.values, plan.blocks_for(n_runs_),
+                            cuda::SumTask<T>{packed, part.terms, plan.samples(), pairs(plan), first(plan), n_pairs_,
+                                             unsigned(n_runs_), run_tiles_, partials(plan)});
+                add_up(add);
+                add = true;
+            }
+        }
+    }
+
+  private:
+    Size n_pairs_, n_runs_ = 0;
+    unsigned run_tiles_ = 0;
+    Workspace::Piece<double> partials_{};
+    Workspace::Piece<Size> pairs_{}, first_{};
+};
+
 }  // namespace
+
+template <class T>
+std::vector<Launch> mmd2(const Device& device, const Stack<T>& x, const Stack<T>& y, std::size_t n_items, std::size_t d,
+                         const KernelSum& kernel, const Factors& factors, bool with_diagonal, double* values) {
+    if constexpr (std::is_same_v<T, float>) {
+        std::vector<Launch> small = small_mmd2(device, x, y, n_items, d, kernel, factors, with_diagonal, values);
+        if (!small.empty()) return small;
+    }
+    Plan<T> plan(device, d, kernel);
+    std::vector<Pair> pairs;
+    for (std::size_t i = 0; i < n_items; ++i) {
+        for (const Stack<T>* s : {&x, &y}) plan.add(s->rows_of(i), s->weights_of(i), i);
+        for (const Pair p : {Pair{0, 0}, Pair{1, 1}, Pair{0, 1}}) pairs.push_back({2 * i + p.left, 2 * i + p.right});
+    }
+    const auto diagonals_at = plan.space.template room<double>(with_diagonal ? 2 * n_items : 0);
+    const Runs<T> runs(plan, pairs);
+    plan.begin();
+    double* const diagonals = with_diagonal ? plan.space[diagonals_at] : nullptr;
+    if (with_diagonal) plan.add_diagonals(kernel, diagonals);
+    runs.launch(device, plan, d, [&](bool add) {
+        plan.launch("add_items", n_items,
+                    cuda::AddItemsTask{runs.first(plan), runs.partials(plan), factors_of(factors),
+                                       add ? nullptr : diagonals, values, add});
+    });
+    return std::move(plan.launches);
+}
 
 template <class T>
 std::vector<Launch> block_sums(const Device& device, const std::vector<Block<T>>& blocks, std::size_t d,
                                const std::vector<Pair>& pairs, const KernelSum& kernel, double* sums,
                                double* diagonals) {
-    if constexpr (std::is_same_v<T, float>) {
-        std::vector<Launch> small = small_sums(device, blocks, d, pairs, kernel, sums, diagonals);
-        if (!small.empty()) return small;
-    }
     Plan<T> plan(device, d, kernel);
     bool crosses = false;
     for (const Pair& p : pairs) crosses = crosses || blocks[p.left].group != blocks[p.right].group;
     for (const Block<T>& b : blocks) plan.add(b.rows, b.weights, crosses ? 0 : b.group);
-    Size n_tiles = 0;
-    for (const Pair& p : pairs) n_tiles += plan.tiles(p.left, p.right);
-    const unsigned run_tiles = plan.run_tiles(n_tiles);
-    std::vector<Size> names, first_run{0};
-    for (const Pair& p : pairs) {
-        names.push_back(p.left), names.push_back(p.right);
-        first_run.push_back(first_run.back() + (plan.tiles(p.left, p.right) + run_tiles - 1) / run_tiles);
-    }
-    const Size n_runs = first_run.back();
-    const auto pairs_at = plan.describe(names), first_at = plan.describe(first_run);
-    const auto partials_at = plan.space.template room<double>(n_runs);
+    const Runs<T> runs(plan, pairs);
     plan.begin();
-    const auto* const pair_list = reinterpret_cast<const cuda::PairOf*>(plan.space[pairs_at]);
-    const Size* const first = plan.space[first_at];
-    double* const partials = plan.space[partials_at];
-    bool add = false;
-    for (const Pass& pass : plan.passes()) {
-        const Shape<T> shape(device, pass.pairing);
-        const cuda::Packed<T> packed = plan.pack(pass);
-        for (const Part<T>& part : parts_of<T>(pass, d)) {
-            plan.launch("sum_" + shape.name + "_" + part.values, plan.blocks_for(n_runs),
-                        cuda::SumTask<T>{packed, part.terms, plan.samples(), pair_list, first, pairs.size(),
-                                         unsigned(n_runs), run_tiles, partials});
-            plan.launch("add_partials", pairs.size(), cuda::AddTask{pair_list, first, partials, sums, add});
-            add = true;
-        }
-    }
+    runs.launch(device, plan, d, [&](bool add) {
+        plan.launch("add_partials", pairs.size(),
+                    cuda::AddTask{runs.pairs(plan), runs.first(plan), runs.partials(plan), sums, add});
+    });
     plan.add_diagonals(kernel, diagonals);
     return std::move(plan.launches);
 }
@@ -154,6 +183,8 @@ std::vector<Launch> kernel_matmul(const Device& device, Rows<T> x, Rows<T> y, st
 }
 
 #define ISTHMUS_X(T)                                                                                                   \
+    template std::vector<Launch> mmd2<T>(const Device&, const Stack<T>&, const Stack<T>&, std::size_t, std::size_t,    \
+                                         const KernelSum&, const Factors&, bool, double*);                             \
     template std::vector<Launch> block_sums<T>(const Device&, const std::vector<Block<T>>&, std::size_t,               \
                                                const std::vector<Pair>&, const KernelSum&, double*, double*);          \
     template std::vector<Launch> kernel_matrix<T>(const Device&, Rows<T>, Rows<T>, std::size_t, const KernelSum&, T*,  \

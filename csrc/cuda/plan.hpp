@@ -35,6 +35,26 @@ std::vector<Launch> block_sums(const Device& device, const std::vector<Block<T>>
                                const std::vector<Pair>& pairs, const KernelSum& kernel, double* sums,
                                double* diagonals);
 
+// Samples of one shape, `item` elements apart, and their weights (items, count), or null for 1.
+template <class T>
+struct Stack {
+    Rows<T> first;
+    std::ptrdiff_t item;
+    const T* weights;
+    Rows<T> rows_of(std::size_t i) const { return {first.data + std::ptrdiff_t(i) * item, first.stride, first.count}; }
+    const T* weights_of(std::size_t i) const { return weights ? weights + i * first.count : nullptr; }
+};
+
+// Factors of every item, (items, 3) on the GPU, or where null the same for all.
+struct Factors {
+    const double* of_items;
+    double of_all[3];
+};
+
+template <class T>
+std::vector<Launch> mmd2(const Device& device, const Stack<T>& x, const Stack<T>& y, std::size_t n_items, std::size_t d,
+                         const KernelSum& kernel, const Factors& factors, bool with_diagonal, double* values);
+
 template <class T>
 std::vector<Launch> kernel_matrix(const Device& device, Rows<T> x, Rows<T> y, std::size_t d, const KernelSum& kernel,
                                   T* out, std::size_t out_stride);
@@ -68,11 +88,11 @@ std::vector<Launch> permuted_sums(const Device& device, Rows<T> z, std::size_t d
                                   const std::uint64_t* bits, std::size_t count, bool rounded, double* sums,
                                   double* row_sums);
 
-// Items of one shape, their dx behind one another and so their dy. `factors` (items, 3) are read on the GPU, those of
-// the items are not. Coefficients of pairs take at most about stripe_bytes of the workspace at a time.
+// Items of one shape, their dx behind one another and so their dy; their own factors are not read. Coefficients of
+// pairs take at most about stripe_bytes of the workspace at a time.
 template <class T>
 std::vector<Launch> mmd2_grad(const Device& device, const std::vector<TwoSamples<T>>& items, std::size_t d,
-                              const KernelSum& kernel, const double* factors, bool with_diagonal,
+                              const KernelSum& kernel, const Factors& factors, bool with_diagonal,
                               std::size_t stripe_bytes, double* values);
 
 }  // namespace isthmus::gpu

@@ -49,9 +49,10 @@ std::size_t dimensions_of_split(std::size_t n_tiles, std::size_t depth, unsigned
 
 template <class T>
 std::vector<Launch> mmd2_grad(const Device& device, const std::vector<TwoSamples<T>>& items, std::size_t d,
-                              const KernelSum& kernel, const double* factors, bool with_diagonal,
+                              const KernelSum& kernel, const Factors& given, bool with_diagonal,
                               std::size_t stripe_bytes, double* values) {
     Plan<T> plan(device, d, kernel);
+    const cuda::Factors factors = factors_of(given);
     for (std::size_t i = 0; i < items.size(); ++i) {
         plan.add(items[i].x, items[i].x_weights, i);
         plan.add(items[i].y, items[i].y_weights, i);
@@ -129,13 +130,13 @@ std::vector<Launch> mmd2_grad(const Device& device, const std::vector<TwoSamples
     }
     double* const diagonals = with_diagonal ? plan.space[diagonals_at] : nullptr;
     if (with_diagonal) plan.add_diagonals(kernel, diagonals);
-    plan.launch("grad_values", items.size(), cuda::GradValuesTask{partials, factors, diagonals, tiles, values});
+    plan.launch("grad_values", items.size(), cuda::GradValuesTask{partials, diagonals, factors, tiles, values});
     return std::move(plan.launches);
 }
 
 #define ISTHMUS_X(T)                                                                                         \
     template std::vector<Launch> mmd2_grad<T>(const Device&, const std::vector<TwoSamples<T>>&, std::size_t, \
-                                              const KernelSum&, const double*, bool, std::size_t, double*);
+                                              const KernelSum&, const Factors&, bool, std::size_t, double*);
 ISTHMUS_X(float)
 ISTHMUS_X(double)
 #undef ISTHMUS_X

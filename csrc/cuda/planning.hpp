@@ -114,6 +114,10 @@ std::vector<Part<T>> parts_of(const Pass& pass, std::size_t d) {
     return parts;
 }
 
+inline cuda::Factors factors_of(const Factors& given) {
+    return {given.of_items, {given.of_all[0], given.of_all[1], given.of_all[2]}};
+}
+
 // One call: its workspace and its launches so far.
 template <class T>
 class Plan {

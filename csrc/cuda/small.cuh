@@ -1,4 +1,4 @@
-// Consumer: kernel sums of many pairs of small samples, one block of threads a pair, one launch in all.
+// Consumer: MMD^2 of many pairs of small samples, one block of threads a pair, one launch in all.
 #pragma once
 
 #include "kernels.cuh"
@@ -16,9 +16,9 @@ struct SmallTask {
     Size n, m, d, items;
     Terms<float> terms;
     float scale;     // rows are multiplied by it
-    double at_zero;  // k(x, x)
-    // (3 items,): within x, within y, across; (2 items,): of x, of y.
-    double *sums, *diagonals;
+    double at_zero;  // k(x, x), where pairs of a row with itself count; else 0
+    Factors factors;
+    double* values;  // (items,)
 };
 
 constexpr int kSmallRows = 128;
@@ -102,13 +102,15 @@ struct SmallSums {
             if (thread() % kWarp == 0) item.sums[thread() / kWarp * kSums + s] = sums[s];
         }
         sync_block();
-        if (r >= kSums) return;
+        if (r >= kWarp) return;
         double sum = 0;
-        for (int warp = 0; warp < kWarps; ++warp) sum += item.sums[warp * kSums + r];
-        if (r < 3)
-            t.sums[Size(r) * t.items + number] = (r < 2 ? 2.0 : 1.0) * double(Values(t.terms).factor) * sum;
-        else
-            t.diagonals[Size(r - 3) * t.items + number] = sum;
+        if (r < kSums) {
+            for (int warp = 0; warp < kWarps; ++warp) sum += item.sums[warp * kSums + r];
+            sum *= r < 3 ? 2 * double(Values(t.terms).factor) * t.factors.at(number, Size(r))
+                         : t.factors.at(number, Size(r - 3));
+        }
+        for (int mask = 4; mask; mask /= 2) sum += from_lane_xor(sum, mask);
+        if (r == 0) t.values[number] = sum;
     }
 
     // Starts to copy the rows; zeros after them and past their ends.

@@ -94,6 +94,35 @@ struct AddPartials {
     }
 };
 
+struct AddItemsTask {
+    const Size* first_run;
+    const double* partials;
+    Factors factors;
+    const double* diagonals;  // (items, 2), or null to leave them out
+    double* values;
+    Size add;  // to what is there
+};
+
+// values[item] = MMD^2 from the partials of its three pairs (x, x), (y, y) and (x, y), which follow one another. One
+// block an item.
+struct AddItems {
+    using Task = AddItemsTask;
+    static constexpr int kThreads = 256;
+    static constexpr Size kShared = kThreads / kWarp * sizeof(double);
+    ISTHMUS_DEVICE static void run(const Task& t) {
+        const Size item = block(), *const first = t.first_run + 3 * item;
+        double total = 0;
+        for (Size pair = 0; pair < 3; ++pair)
+            for (Size run = first[pair] + Size(thread()); run < first[pair + 1]; run += kThreads)
+                total = fma(t.factors.at(item, pair), t.partials[run], total);
+        total = 2 * sum_of_block<kThreads>(total);
+        if (thread() != 0) return;
+        if (t.diagonals)
+            for (Size side = 0; side < 2; ++side) total += t.factors.at(item, side) * t.diagonals[2 * item + side];
+        t.values[item] = t.add ? t.values[item] + total : total;
+    }
+};
+
 template <class T>
 struct DiagonalTask {
     const Sample<T>* samples;

@@ -28,7 +28,7 @@ __all__ = ["Explanation", "explain", "info", "simd"]
 LEVELS = ("base", "avx2", "avx512", "amx", "neon")
 OPERATIONS = (
     *("block_sums", "fourier_features", "fourier_sums"),
-    *("kernel_matmul", "kernel_matrix", "mmd2_grad", "moments", "permuted_sums", "project"),
+    *("kernel_matmul", "kernel_matrix", "mmd2", "mmd2_grad", "moments", "permuted_sums", "project"),
 )
 
 # CuPy is built for a version of CUDA each.
@@ -224,10 +224,34 @@ def value_range(x: Any, where: Home) -> tuple[float, float] | None:
     return found
 
 
+def mmd2(
+    x: Any,
+    y: Any,
+    weights: Sequence[Any],
+    factors: Any,
+    with_diagonal: bool,
+    kernel: Kernel,
+    where: Home,
+) -> Any:
+    """Values (c,), float64; see `reference.mmd2`."""
+    values = where.empty((len(x),), np.dtype(np.float64))
+    _run(
+        "mmd2",
+        where,
+        x,
+        (x, y, weights, factors, with_diagonal, kernel, values),
+        native=lambda module, how: module.mmd2(
+            x, y, *weights, factors, with_diagonal, list(kernel.terms()), values, **how
+        ),
+        kernel=kernel,
+    )
+    return values
+
+
 def mmd2_grad(
     x: Any,
     y: Any,
-    weights: tuple[Any, Any],
+    weights: Sequence[Any],
     factors: Any,
     with_diagonal: bool,
     kernel: Kernel,

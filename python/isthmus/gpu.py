@@ -18,7 +18,7 @@ from .spectral import Frequencies
 
 __all__ = [
     *("Launch", "Launcher", "block_sums", "fourier_features", "fourier_sums"),
-    *("kernel_matmul", "kernel_matrix", "mmd2_grad", "moments", "permuted_sums", "project"),
+    *("kernel_matmul", "kernel_matrix", "mmd2", "mmd2_grad", "moments", "permuted_sums", "project"),
 ]
 
 LEAST_CAPABILITY = 75  # of the GPUs that the kernels are written for: 7.5
@@ -181,12 +181,30 @@ def permuted_sums(
     _run(native.plan_permuted_sums, launcher, z, where, *rows, *to)
 
 
+def mmd2(
+    native: ModuleType,
+    launcher: Launcher,
+    x: Any,
+    y: Any,
+    weights: Sequence[Any],
+    factors: Any,
+    with_diagonal: bool,
+    kernel: Kernel,
+    values: Any,
+    where: Home,
+) -> None:
+    """Values (c,), float64."""
+    given = (arrays.described(x), arrays.described(y), *map(_described, weights), _factors(factors))
+    terms, to = list(kernel.terms()), arrays.described(values)
+    _run(native.plan_mmd2, launcher, x, where, *given, with_diagonal, terms, to)
+
+
 def mmd2_grad(
     native: ModuleType,
     launcher: Launcher,
     x: Any,
     y: Any,
-    weights: tuple[Any, Any],
+    weights: Sequence[Any],
     factors: Any,
     with_diagonal: bool,
     kernel: Kernel,
@@ -197,9 +215,9 @@ def mmd2_grad(
 ) -> None:
     """Values (c,), float64, and gradients (c, n, d) and (c, m, d)."""
     terms, rows = list(kernel.terms()), (arrays.described(x), arrays.described(y))
-    given = (None if share is None else arrays.described(share) for share in weights)
+    given = map(_described, weights)
     to = (arrays.described(values), arrays.described(dx), arrays.described(dy))
-    shares = arrays.described(factors)
+    shares = _factors(factors)
     _run(
         native.plan_mmd2_grad,
         launcher,
@@ -213,6 +231,11 @@ def mmd2_grad(
         STRIPE_BYTES,
         *to,
     )
+
+
+def _factors(factors: Any) -> Any:
+    """Three numbers of the host, or an array (c, 3) on the GPU."""
+    return factors.tolist() if factors.ndim == 1 else arrays.described(factors)
 
 
 def _run(plan: Callable[..., Sequence[Launch]], launcher: Launcher, x: Any, where: Home, *rest: Any) -> None:

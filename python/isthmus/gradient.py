@@ -58,12 +58,12 @@ def mmd2_grad(
     """
     given, kernel, weights = two_samples(X, Y, kernel, estimator, x_weights, y_weights)
     blocks = Blocks(given, ["X", "Y"], weights, estimator)
-    x, y = (z if z.ndim == 3 else z[None] for z in (given["X"], given["Y"]))
+    x, y = blocks.stacks()
     dx, dy = (given.target("mmd2_grad", tuple(z.shape)) for z in (x, y))
     values = backends.mmd2_grad(
         x,
         y,
-        (blocks.weights[0], blocks.weights[1]),
+        blocks.weights,
         blocks.factors(),
         estimator == "biased",
         kernel,

@@ -111,7 +111,8 @@ def mmd_matrix(
     # Where the pair (first, second) stands among all pairs.
     place = first * (2 * len(samples) - first - 1) // 2 + second
     within = blocks.within(sums[place[i, i]], diagonals)
-    across = sums[place] / (blocks.totals[:, None] * blocks.totals)
+    totals = blocks.joined(blocks.totals)
+    across = sums[place] / (totals[:, None] * totals)
     equal = i[:, None] == i
     if estimator == "biased":
         coincide = [
@@ -299,7 +300,7 @@ class Blocks:
     def __init__(self, given: Inputs, names: Sequence[str], weights: Sequence[Any], estimator: str) -> None:
         self._given, self._names, self._estimator = given, names, estimator
         where, xp = given.where, given.where.xp
-        shapes = [tuple(stack.shape[:2]) for stack in self._stacks()]
+        shapes = [tuple(stack.shape[:2]) for stack in self.stacks()]
         # Equal weights are no weights, so that the value is the same to the last bit.
         even = [
             None
@@ -319,41 +320,54 @@ class Blocks:
         if min(effective) <= _FEW_ROWS:
             given.widen()
         self.weights = [None if w is None else given.cast(w) for w in even]
-        totals, products = [], []
-        for weight, (c, n) in zip(self.weights, shapes, strict=True):
-            if weight is None:
-                totals.append(where.full((c,), n, _FLOAT64))
-                products.append(where.full((c,), n * (n - 1), _FLOAT64))
-                continue
+        # Of each stack sum_i w_i, and the sum of w_i w_j over pairs within: a number, or with weights (c,).
+        self.totals: list[Any] = []
+        self._pairs: list[Any] = []
+        for weight, (_, n) in zip(self.weights, shapes, strict=True):
             # In float64, from the weights as the backends see them.
-            w = arrays.widened(weight)
-            totals.append(w.sum(-1))
-            # sum_{i != j} w_i w_j from terms that are not negative: nothing cancels where one dominates.
-            products.append(2 * (w[:, 1:] * xp.cumsum(w, -1)[:, :-1]).sum(-1))
-        self.totals, self._products = xp.concatenate(totals), xp.concatenate(products)
+            w = None if weight is None else arrays.widened(weight)
+            total = n if w is None else w.sum(-1)
+            self.totals.append(total)
+            if estimator == "biased":
+                self._pairs.append(total * total)
+            elif w is None:
+                self._pairs.append(n * (n - 1))
+            else:
+                # From terms that are not negative: nothing cancels where one dominates.
+                self._pairs.append(2 * (w[:, 1:] * xp.cumsum(w, -1)[:, :-1]).sum(-1))
 
     def sums(self, kernel: Kernel, pairs: Array) -> tuple[Any, Any]:
         """Weighted kernel sums (P,) over pairs of blocks, and diagonals (blocks,)."""
         weights = None if all(w is None for w in self.weights) else self.weights
-        return backends.block_sums(self._stacks(), weights, pairs, kernel, self._given.where)
+        return backends.block_sums(self.stacks(), weights, pairs, kernel, self._given.where)
 
     def within(self, sums: Any, diagonals: Any) -> Any:
         """Mean of the kernel over the pairs within each block, from its sum and diagonal."""
-        if self._estimator == "biased":
-            return (sums + diagonals) / (self.totals * self.totals)
-        return sums / self._products
+        sums = sums + diagonals if self._estimator == "biased" else sums
+        return sums / self.joined(self._pairs)
 
     def factors(self) -> Any:
-        """What the kernel sums within X, within Y and across are multiplied by, for stacks X and Y; (c, 3).
+        """What the kernel sums within X, within Y and across are multiplied by, for stacks X and Y.
 
-        MMD^2 is the first two products plus twice the third.
+        MMD^2 is the first two products plus twice the third. (c, 3); without weights (3,) on the host.
         """
-        c = len(self.totals) // 2
-        within = 1 / (self.totals * self.totals if self._estimator == "biased" else self._products)
-        across = -1 / (self.totals[:c] * self.totals[c:])
-        return self._given.where.xp.stack([within[:c], within[c:], across], -1)
+        (x, y), (within_x, within_y) = self.totals, self._pairs
+        factors = [1 / within_x, 1 / within_y, -1 / (x * y)]
+        if all(w is None for w in self.weights):
+            return np.array(factors)
+        return self._given.where.xp.stack([self._of_samples(x) for x in factors], -1)
 
-    def _stacks(self) -> list[Any]:
+    def joined(self, of_stacks: Sequence[Any]) -> Any:
+        """Numbers of each stack, or of each of its samples (c,), one behind the other; float64 (blocks,)."""
+        return self._given.where.xp.concatenate([self._of_samples(x) for x in of_stacks])
+
+    def _of_samples(self, x: Any) -> Any:
+        if not isinstance(x, int | float):
+            return x
+        return self._given.where.full((len(self.stacks()[0]),), x, _FLOAT64)
+
+    def stacks(self) -> list[Any]:
+        """The samples as the backends see them, (c, n, d) each."""
         samples = (self._given[name] for name in self._names)
         return [x if x.ndim == 3 else x[None] for x in samples]
 
@@ -361,14 +375,10 @@ class Blocks:
 def _mmd2(given: Inputs, kernel: Kernel, estimator: str, weights: Sequence[Any]) -> Any:
     """MMD^2 of each of the c pairs of samples X (c, n, d) and Y (c, m, d), float64 (c,)."""
     blocks = Blocks(given, ["X", "Y"], weights, estimator)
-    c = len(blocks.totals) // 2
-    i = np.arange(c)
-    pairs = np.concatenate([np.stack(pair, axis=1) for pair in ((i, i), (c + i, c + i), (i, c + i))])
-    sums, diagonals = blocks.sums(kernel, pairs)
-    within = blocks.within(sums[: 2 * c], diagonals)
-    across = sums[2 * c :] / (blocks.totals[:c] * blocks.totals[c:])
-    values = within[:c] + within[c:] - 2 * across
-    if estimator == "biased":
+    x, y = blocks.stacks()
+    biased = estimator == "biased"
+    values = backends.mmd2(x, y, blocks.weights, blocks.factors(), biased, kernel, given.where)
+    if biased:
         values = given.where.xp.where(_coincide([given["X"], given["Y"]], weights), 0.0, values)
     return values
 

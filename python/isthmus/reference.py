@@ -127,10 +127,42 @@ def block_sums(
         diagonals[a] = (factor * factor) @ diagonal(block, kernel, xp)
 
 
+def mmd2(
+    x: Any,
+    y: Any,
+    weights: Sequence[Any],
+    factors: Any,
+    with_diagonal: bool,
+    kernel: Kernel,
+    values: Any,
+    xp: Any,
+) -> None:
+    """Weighted sums of the kernel over pairs of rows of x and y.
+
+    x (c, n, d), y (c, m, d); weights of x (c, n) and y (c, m), each may be None; factors f (c, 3), or (3,) on
+    the host for all.
+    values (c,): f_0 sum w_i w_j k(x_i, x_j) + f_1 sum w_i w_j k(y_i, y_j) + 2 f_2 sum w_i w_j k(x_i, y_j);
+    the first two sums leave i == j out unless `with_diagonal`.
+    """
+    for i, (fx, fy, across) in enumerate(_of_items(factors, len(x))):
+        sums, own = [0.0] * 3, [0.0] * 2
+        shares = [None if w is None else w[i : i + 1] for w in weights]
+        pairs = np.array([(0, 0), (1, 1), (0, 1)])
+        block_sums([x[i : i + 1], y[i : i + 1]], shares, pairs, kernel, sums, own, xp)
+        values[i] = fx * sums[0] + fy * sums[1] + 2 * across * sums[2]
+        if with_diagonal:
+            values[i] += fx * own[0] + fy * own[1]
+
+
+def _of_items(factors: Any, c: int) -> list[list[float]]:
+    rows: list[Any] = factors.tolist()
+    return rows if factors.ndim == 2 else [rows] * c
+
+
 def mmd2_grad(
     x: Any,
     y: Any,
-    weights: tuple[Any, Any],
+    weights: Sequence[Any],
     factors: Any,
     with_diagonal: bool,
     kernel: Kernel,
@@ -139,13 +171,8 @@ def mmd2_grad(
     dy: Any,
     xp: Any,
 ) -> None:
-    """Weighted sums of the kernel over pairs of rows of x and y, and their gradients.
-
-    x (c, n, d), y (c, m, d); weights of x (c, n) and y (c, m), each may be None; factors f (c, 3).
-    values (c,): f_0 sum w_i w_j k(x_i, x_j) + f_1 sum w_i w_j k(y_i, y_j) + 2 f_2 sum w_i w_j k(x_i, y_j);
-    the first two sums leave i == j out unless `with_diagonal`. dx (c, n, d), dy (c, m, d): their gradients.
-    """
-    for i, (fx, fy, across) in enumerate(xp.asarray(factors, dtype=xp.float64).tolist()):
+    """The values of `mmd2` and their gradients dx (c, n, d) and dy (c, m, d)."""
+    for i, (fx, fy, across) in enumerate(_of_items(factors, len(x))):
         rows = [xp.asarray(stack[i], dtype=xp.float64) for stack in (x, y)]
         wx, wy = (
             xp.ones_like(z[:, 0]) if w is None else xp.asarray(w[i], dtype=xp.float64)
