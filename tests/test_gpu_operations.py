@@ -203,6 +203,8 @@ def test_fixed_kernels_never_wait_for_the_gpu(emulated_gpu, rng, monkeypatch):
     torch = emulated_gpu.torch
     x, y, w = on_gpu(emulated_gpu, rows(rng, 20, 3, "float32"), rows(rng, 20, 3, "float32"), np.ones(20))
     batch = torch.stack([x, y])
+    features = im.RandomFourierFeatures(8, kernel=RBF, random_state=0).fit(x)
+    first = features.transform(x)  # the first use copies the frequencies to the GPU
 
     def refuse(*_, **__):
         raise AssertionError("the host waits for the GPU")
@@ -238,8 +240,21 @@ def test_fixed_kernels_never_wait_for_the_gpu(emulated_gpu, rng, monkeypatch):
     im.block_sums(x, [0, 4, 20], kernel=kernel, weights=w)
     im.witness(x, y, x, kernel=kernel)
     im.project(x, y.T)
-    if backends._TABLE["mmd2_grad", "cuda"] != ("reference",):
-        im.mmd2_grad(x, y, kernel=kernel, x_weights=w)
+    im.mmd2_grad(x, y, kernel=kernel, x_weights=w)
+    again = features.transform(x)
+    monkeypatch.undo()
+    assert torch.equal(first, again)
+
+
+def test_a_map_that_is_fitted_again_has_new_frequencies_on_the_gpu(emulated_gpu, rng):
+    x = rows(rng, 20, 3, "float32")
+    (there,) = on_gpu(emulated_gpu, x)
+    features = im.RandomFourierFeatures(8, random_state=0)
+    for kernel in (RBF, im.RBF(gamma=0.01)):
+        features.set_params(kernel=kernel).fit(there)
+        phases = (x - features.mean_) @ features.frequencies_
+        expected = features.amplitude_ * np.hstack([np.cos(phases), np.sin(phases)])
+        np.testing.assert_allclose(features.transform(there).numpy(), expected, atol=1e-5)
 
 
 def test_what_is_not_finite_shows_in_the_result(emulated_gpu, rng):

@@ -64,6 +64,12 @@ class Home:
         with self.guard():
             return self.xp.asarray(values, **self._options(dtype))
 
+    def wait_for_copies(self) -> None:
+        """Until what `asarray` copied to a GPU can be read on every stream: CuPy does not wait by itself."""
+        if self.library == "cupy":
+            with self.guard():
+                self.xp.cuda.get_current_stream().synchronize()
+
     def give(self, values: Any) -> Any:
         """A host result as the user gets it: a torch tensor, without a copy, where the input was one."""
         if self.library == "torch" and self.on_host:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+from collections.abc import MutableMapping
 from numbers import Integral
 from typing import Any, ClassVar, Self
+from weakref import WeakKeyDictionary
 
 import numpy as np
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
@@ -19,6 +21,8 @@ from .rows import as_given, check_rows
 __all__ = ["NystroemFeatures", "RandomFourierFeatures"]
 
 SELECTIONS = ("uniform", "kmeans++")
+
+_DRAWN: MutableMapping[Any, spectral.Frequencies] = WeakKeyDictionary()  # of fitted maps
 
 
 class _FeatureMap(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  # type: ignore[misc]
@@ -203,7 +207,14 @@ class RandomFourierFeatures(_FeatureMap):
             given.widen()
 
     def _frequencies(self) -> spectral.Frequencies:
-        return spectral.Frequencies(self.frequencies_, self.mean_, self.signs_, self.scales_)
+        """The fitted arrays as one object, the same until `fit`: backends keep what they make of it."""
+        kept, parts = _DRAWN.get(self), (self.frequencies_, self.mean_, self.signs_, self.scales_)
+        if kept is not None:
+            own = (kept.matrix, kept.centre, kept.signs, kept.scales)
+            if all(a is b for a, b in zip(own, parts, strict=True)):
+                return kept
+        _DRAWN[self] = spectral.Frequencies(*parts)
+        return _DRAWN[self]
 
 
 class NystroemFeatures(_FeatureMap):

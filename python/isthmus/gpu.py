@@ -5,9 +5,10 @@ The arguments are those of `reference.py`; arrays live at `where`, a CUDA device
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, MutableMapping, Sequence
 from types import ModuleType
 from typing import Any, Protocol
+from weakref import WeakKeyDictionary
 
 import numpy as np
 
@@ -23,6 +24,8 @@ __all__ = [
 
 LEAST_CAPABILITY = 75  # of the GPUs that the kernels are written for: 7.5
 STRIPE_BYTES = 64 << 20  # of coefficients of pairs that a gradient keeps at a time
+
+_PLACED: MutableMapping[Frequencies, dict[Home, tuple[Any, ...]]] = WeakKeyDictionary()  # by GPU
 
 Launch = tuple[str, int, bytes]  # kernel, blocks, its task
 Described = tuple[int, tuple[int, ...], tuple[int, ...]]
@@ -114,7 +117,7 @@ def fourier_features(
     where: Home,
 ) -> None:
     """out = amplitude [cos z, sin z], z the phases of x."""
-    parts = _placed(native, frequencies, x, where)
+    parts = _placed(native, frequencies, where)
     given = (arrays.described(x), _described_frequencies(parts, frequencies), amplitude)
     _run(native.plan_fourier_features, launcher, x, where, *given, arrays.described(out))
 
@@ -129,18 +132,24 @@ def fourier_sums(
     where: Home,
 ) -> None:
     """sums (2 q,) = weights' [cos z, sin z], z the phases of x, float64."""
-    parts = _placed(native, frequencies, x, where)
+    parts = _placed(native, frequencies, where)
     given = (arrays.described(x), _described(weights), _described_frequencies(parts, frequencies))
     _run(native.plan_fourier_sums, launcher, x, where, *given, arrays.described(sums))
 
 
-def _placed(native: ModuleType, frequencies: Frequencies, x: Any, where: Home) -> tuple[Any, ...]:
-    """Centre, matrix, signs and scales beside x; the matrix None, or signs and scales."""
-    f, dtype = frequencies, arrays.dtype_of(x)
-    structured = 0 < f.width <= native.gpu_most_structured_width()
-    given = (None, f.signs, f.scales) if structured else (f.matrix, None, None)
-    parts = (None if part is None else where.asarray(part, dtype) for part in given)
-    return where.asarray(f.centre, np.dtype(np.float64)), *parts
+def _placed(native: ModuleType, frequencies: Frequencies, where: Home) -> tuple[Any, ...]:
+    """Centre, matrix, signs and scales on the GPU; the matrix None, or signs and scales.
+
+    They are copied there once, and stay as long as the frequencies.
+    """
+    kept = _PLACED.setdefault(frequencies, {})
+    if where not in kept:
+        f = frequencies
+        structured = 0 < f.width <= native.gpu_most_structured_width()
+        given = (f.centre, None, f.signs, f.scales) if structured else (f.centre, f.matrix, None, None)
+        kept[where] = tuple(None if part is None else where.asarray(part, part.dtype) for part in given)
+        where.wait_for_copies()
+    return kept[where]
 
 
 def _described_frequencies(parts: tuple[Any, ...], frequencies: Frequencies) -> tuple[Any, ...]:

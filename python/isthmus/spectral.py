@@ -6,7 +6,7 @@ By Bochner's theorem k(x, y) = k(0) E cos(w'(x - y)) for a random w. Source: Rah
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -24,7 +24,7 @@ _RADIAL = (RBF, Exponential, Matern, RationalQuadratic, IMQ)
 _NAMES = ", ".join(kind.__name__ for kind in (*_RADIAL, Laplacian))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Frequencies:
     """The phases of rows x are (x - centre) @ matrix.
 
@@ -37,6 +37,7 @@ class Frequencies:
     centre: Any
     signs: Any = None
     scales: Any = None
+    _casts: dict[str, Frequencies] = field(default_factory=dict, init=False, repr=False)
 
     @property
     def width(self) -> int:
@@ -44,12 +45,15 @@ class Frequencies:
         return 0 if self.signs is None else _width(len(self.matrix))
 
     def cast(self, dtype: np.dtype[Any]) -> Frequencies:
-        """The same numbers as a backend takes them beside rows of this dtype."""
-        parts = (self.matrix, self.signs, self.scales)
-        matrix, signs, scales = (
-            None if part is None else np.ascontiguousarray(part, dtype=dtype) for part in parts
-        )
-        return Frequencies(matrix, np.ascontiguousarray(self.centre, dtype=np.float64), signs, scales)
+        """The same numbers as a backend takes them beside rows of this dtype; the same object each time."""
+        if dtype.name not in self._casts:
+            parts = (self.matrix, self.signs, self.scales)
+            matrix, signs, scales = (
+                None if part is None else np.ascontiguousarray(part, dtype=dtype) for part in parts
+            )
+            centre = np.ascontiguousarray(self.centre, dtype=np.float64)
+            self._casts[dtype.name] = Frequencies(matrix, centre, signs, scales)
+        return self._casts[dtype.name]
 
 
 def total_weight(kernel: Kernel) -> float:
