@@ -50,6 +50,14 @@ def test_a_matrix_is_stored_whole_whatever_its_alignment(emulated_gpu, capabilit
     assert (own.diagonal() == 2).all()
 
 
+@pytest.mark.parametrize("kernel", [RBF, im.Polynomial(degree=2, gamma=0.01)], ids=["gram", "dot"])
+def test_a_kernel_matrix_is_symmetric_to_the_bit(emulated_gpu, kernel, rng):
+    x = emulated_gpu.torch.from_numpy(rows(rng, 131, 90, 0.2))
+    found = im.kernel_matrix(x, kernel=kernel).numpy()
+    assert emulated_gpu.launched[-1].startswith("store_tensor_")
+    assert np.array_equal(found, found.T)
+
+
 @pytest.mark.parametrize("capability", [75, 90])
 def test_columns_are_multiplied_in_groups_of_every_size(emulated_gpu, capability, rng):
     emulated_gpu.capability = capability

@@ -16,8 +16,8 @@ struct StoreTask {
     Size out_stride, add;  // to what is there
 };
 
-// out[i][j] = k_ij. A sample with itself: tiles from the diagonal on, each also as its mirror image. Half a tile at a
-// time lies in the slabs, so that rows leave in one piece.
+// out[i][j] = k_ij. A sample with itself: tiles from the diagonal on, each also as its mirror image, so that out is
+// symmetric to the bit. Half a tile at a time lies in the slabs, so that rows leave in one piece.
 template <class T, class Shape, class Values>
 struct Store {
     using Task = StoreTask<T>;
@@ -34,12 +34,12 @@ struct Store {
                 sync_block();  // the slabs may still be read
                 put<kStride, 1>(at, col, half);
                 sync_block();
-                write<kSide, kHalf>(t, half, p.row, p.col + Size(col), t.left.count, t.right.count);
-                if (t.left.panel != t.right.panel || p.row == p.col) continue;
+                write<kSide, kHalf, false>(t, half, p.row, p.col + Size(col), t.left.count, t.right.count);
+                if (t.left.panel != t.right.panel) continue;
                 sync_block();
                 put<1, kMirrorStride>(at, col, half);
                 sync_block();
-                write<kHalf, kSide>(t, half, p.col + Size(col), p.row, t.right.count, t.left.count);
+                write<kHalf, kSide, true>(t, half, p.col + Size(col), p.row, t.right.count, t.left.count);
             }
         }
     }
@@ -65,18 +65,22 @@ struct Store {
         }
     }
 
-    // Rows of shared memory to `out` from (row, col) on, as far as there are rows and columns.
-    template <int kRows, int kColumns>
+    // Rows of shared memory to `out` from (row, col) on, as far as there are rows and columns. Of a sample with itself
+    // on or above the diagonal, the mirror image below.
+    template <int kRows, int kColumns, bool kMirror>
     ISTHMUS_DEVICE static void write(const Task& t, const T* half, Size row, Size col, Size rows, Size cols) {
         constexpr int kInRow = kColumns / kVector;
+        const bool own = t.left.panel == t.right.panel;
         const bool wide = (Size(t.out) % 16 | t.out_stride % kVector) == 0;
         ISTHMUS_UNROLL_BY(1)
         for (int at = thread(); at < kRows * kInRow; at += kThreads) {
             const int r = at / kInRow, c = at % kInRow * kVector;
-            if (row + Size(r) >= rows || col + Size(c) >= cols) continue;
+            const Size to_row = row + Size(r), to_col = col + Size(c);
+            const Size first = own && !kMirror ? to_row : 0, end = own && kMirror && to_row < cols ? to_row : cols;
+            if (to_row >= rows || to_col >= end || to_col + kVector <= first) continue;
             const Vector found = *reinterpret_cast<const Vector*>(half + r * (kColumns + kVector) + c);
-            T* const to = t.out + (row + Size(r)) * t.out_stride + col + Size(c);
-            if (wide && col + Size(c) + kVector <= cols) {
+            T* const to = t.out + to_row * t.out_stride + to_col;
+            if (wide && to_col >= first && to_col + kVector <= end) {
                 Vector sum = t.add ? *reinterpret_cast<const Vector*>(to) : Vector{};
                 ISTHMUS_UNROLL
                 for (int e = 0; e < kVector; ++e)
@@ -85,7 +89,8 @@ struct Store {
             } else {
                 ISTHMUS_UNROLL
                 for (int e = 0; e < kVector; ++e)
-                    if (col + Size(c + e) < cols) to[e] = t.add ? to[e] + found.number[e] : found.number[e];
+                    if (to_col + Size(e) >= first && to_col + Size(e) < end)
+                        to[e] = t.add ? to[e] + found.number[e] : found.number[e];
             }
         }
     }
