@@ -50,11 +50,10 @@ def test_a_matrix_is_stored_whole_whatever_its_alignment(emulated_gpu, capabilit
     assert (own.diagonal() == 2).all()
 
 
-@pytest.mark.parametrize("kernel", [RBF, im.Polynomial(degree=2, gamma=0.01)], ids=["gram", "dot"])
-def test_a_kernel_matrix_is_symmetric_to_the_bit(emulated_gpu, kernel, rng):
-    x = emulated_gpu.torch.from_numpy(rows(rng, 131, 90, 0.2))
-    found = im.kernel_matrix(x, kernel=kernel).numpy()
-    assert emulated_gpu.launched[-1].startswith("store_tensor_")
+def test_a_kernel_matrix_is_symmetric_to_the_bit(emulated_gpu, rng):
+    x = emulated_gpu.torch.from_numpy(rows(rng, 250, 20, 0.2))
+    found = im.kernel_matrix(x, kernel=im.RBF(gamma=0.05)).numpy()
+    assert emulated_gpu.launched[-1] == "store_tensor_rbf"
     assert np.array_equal(found, found.T)
 
 
