@@ -50,8 +50,9 @@ def test_a_matrix_is_stored_whole_whatever_its_alignment(emulated_gpu, capabilit
     assert (own.diagonal() == 2).all()
 
 
-def test_a_kernel_matrix_is_symmetric_to_the_bit(emulated_gpu, rng):
-    x = emulated_gpu.torch.from_numpy(rows(rng, 250, 20, 0.2))
+def test_a_kernel_matrix_is_symmetric_to_the_bit(emulated_gpu):
+    # Rows of which tensor cores, adding up in another order, round a pair otherwise than its mirror image.
+    x = emulated_gpu.torch.from_numpy(rows(np.random.default_rng(1), 128, 32))
     found = im.kernel_matrix(x, kernel=im.RBF(gamma=0.05)).numpy()
     assert emulated_gpu.launched[-1] == "store_tensor_rbf"
     assert np.array_equal(found, found.T)
