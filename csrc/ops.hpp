@@ -2,7 +2,8 @@
 //
 // A kernel is a function of one number u per pair of rows. Rows are multiplied by `input_scale(p)` before u is formed,
 // so that `value(u)` carries as few constants as possible; p points to the parameters in the order given above each
-// struct. `slope(u)` is d value / d u; kernels with a cusp at u = 0 have slope 0 there, a subgradient.
+// struct. `slope(u)` is d value / d u; kernels with a cusp at u = 0 have slope 0 there, a subgradient, and where a root
+// flushes u to 0.
 // `sensitivity(p)` bounds |slope(u)| (1 + u), how much an error in u matters; smooth kernels of a distance have it.
 // The functions exp2_neg (2^-u), log2_1p (log2(1 + u)), both for u >= 0, and sqrt come from the reader's own
 // math: cpu/simd.hpp here.
@@ -65,8 +66,8 @@ struct Exponential {
     }
     template <class V>
     ISTHMUS_FN V slope(V u) const {
-        const V r = sqrt(u), safe = u == V{} ? V{} + T(1) : r;
-        return u == V{} ? V{} : T(-0.5 * kLn2) * exp2_neg(r) / safe;
+        const V r = sqrt(u), safe = r == V{} ? V{} + T(1) : r;
+        return r == V{} ? V{} : T(-0.5 * kLn2) * exp2_neg(r) / safe;
     }
 };
 
@@ -154,8 +155,8 @@ struct Energy {
     }
     template <class V>
     ISTHMUS_FN V slope(V u) const {
-        const V safe = u == V{} ? V{} + T(1) : u;
-        return u == V{} ? V{} : T(-0.5) / sqrt(safe);
+        const V r = sqrt(u), safe = r == V{} ? V{} + T(1) : r;
+        return r == V{} ? V{} : T(-0.5) / safe;
     }
 };
 

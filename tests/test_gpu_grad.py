@@ -204,6 +204,18 @@ def test_rows_that_all_coincide_have_gradient_zero(emulate, kernel):
     assert (dx == 0).all() and (dy == 0).all()
 
 
+@pytest.mark.parametrize("kernel", [im.Exponential(0.5), im.Energy()], ids=repr)
+@pytest.mark.parametrize("gap", [1e-19, 1e-20, 1e-22])
+def test_rows_too_close_for_squares_keep_a_bounded_gradient(emulate, kernel, gap):
+    """A GPU's root flushes their squared distance to 0 where it is subnormal."""
+    x, y = (np.float32(gap) * np.arange(first, 12, 2, dtype=np.float32)[None, :, None] for first in (0, 1))
+    factors = np.ones((1, 3))
+    _, dx, dy = on_gpu(EmulatedGpu(emulate), x, y, (None, None), factors, False, kernel)
+    pairs = 2 * (x.shape[1] + y.shape[1])  # of a row, each in both orders
+    steepest = largest_derivative(np.array([[0.0], [1e-3]]), kernel)
+    assert max(np.abs(dx).max(), np.abs(dy).max()) <= pairs * steepest * 1.01
+
+
 def test_rows_that_lie_apart_are_read_where_they_are(emulate, rng):
     x, y = samples(rng, 2, 40, 12, 8, "float64")
     weights, factors = (None, None), np.ones((2, 3))

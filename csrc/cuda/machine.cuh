@@ -175,6 +175,8 @@ ISTHMUS_FN float sqrt(float x) {
     float root;
     asm("sqrt.approx.ftz.f32 %0, %1;" : "=f"(root) : "f"(x));
     return root;
+#elif defined(ISTHMUS_EMULATED_GPU)
+    return ::sqrtf(flushed(x));
 #else
     return ::sqrtf(x);
 #endif
@@ -187,6 +189,8 @@ ISTHMUS_FN float exp2_neg(float u) {
     float power;
     asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(power) : "f"(-u));
     return power;
+#elif defined(ISTHMUS_EMULATED_GPU)
+    return flushed(::exp2f(-flushed(u)));
 #else
     return ::exp2f(-u);
 #endif

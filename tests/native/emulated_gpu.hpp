@@ -1,6 +1,6 @@
 // A GPU in plain C++, one block after another: its threads are fibers that take turns at every barrier. Shared memory
-// starts as NaN, asynchronous copies arrive as late as they may, tensor cores truncate. Define ISTHMUS_ARCH, then
-// include this before any of csrc/cuda/*.cuh.
+// starts as NaN, asynchronous copies arrive as late as they may, tensor cores truncate, approximate functions flush
+// subnormal numbers. Define ISTHMUS_ARCH, then include this before any of csrc/cuda/*.cuh.
 #pragma once
 
 #include <ucontext.h>
@@ -201,6 +201,9 @@ inline float float_of(unsigned bits) {
     std::memcpy(&x, &bits, 4);
     return x;
 }
+
+// A subnormal number is 0 to sqrt.approx.ftz and ex2.approx.ftz.
+inline float flushed(float x) { return std::fabs(x) < 0x1p-126f ? std::copysign(0.0f, x) : x; }
 
 // Fragments as PTX defines them for mma.m16n8k8 of TF32; the low bits of operands are not looked at.
 inline void multiply_tf32(float (&sum)[4], const unsigned (&a)[4], const unsigned (&b)[2]) {
