@@ -225,12 +225,17 @@ def device(torch_as_device: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[An
 
 
 @pytest.fixture(params=["torch", "cupy"])
-def gpu(request: pytest.FixtureRequest) -> Any:
-    """Moves numpy arrays to a GPU."""
+def gpu(request: pytest.FixtureRequest) -> Iterator[Any]:
+    """Moves numpy arrays to a GPU; in the end each library gives back the memory it keeps from the other."""
     module = pytest.importorskip(request.param)
     if arrays.gpu_report().startswith("none"):
         pytest.skip(f"no GPU: {arrays.gpu_report()}")
-    return module.asarray if request.param == "cupy" else lambda rows: module.from_numpy(rows).cuda()
+    if request.param == "cupy":
+        yield module.asarray
+        module.get_default_memory_pool().free_all_blocks()
+    else:
+        yield lambda rows: module.from_numpy(rows).cuda()
+        module.cuda.empty_cache()
 
 
 def pytest_report_header() -> str:

@@ -314,3 +314,28 @@ def test_mixed_devices_are_refused_naming_both(torch_as_device):
         message = f"{name} must live where .* lives, torch on cpu, got numpy on cpu"
         with pytest.raises(ValueError, match=message):
             im.mmd2(x, **given, kernel=KERNEL)
+
+
+@pytest.mark.parametrize("cupy_sees", ["nothing", "no driver", "two"])
+def test_the_report_of_gpus_asks_the_next_library_where_one_sees_none(monkeypatch, cupy_sees):
+    def count():
+        if cupy_sees == "no driver":
+            raise RuntimeError("cudaErrorInsufficientDriver: update it\nsecond line")
+        return 2 if cupy_sees == "two" else 0
+
+    runtime = SimpleNamespace(getDeviceCount=count, getDeviceProperties=lambda i: {"name": b"Chip %d" % i})
+    seen = ["Other"]
+    cuda = SimpleNamespace(device_count=lambda: len(seen), get_device_name=lambda i: seen[i])
+    modules = {
+        "cupy": SimpleNamespace(cuda=SimpleNamespace(runtime=runtime)),
+        "torch": SimpleNamespace(cuda=cuda),
+    }
+    monkeypatch.setattr(arrays, "find_spec", lambda name: name)
+    monkeypatch.setattr(arrays, "import_module", modules.__getitem__)
+    if cupy_sees == "two":
+        assert arrays.gpu_report() == "Chip 0, Chip 1 (seen by cupy)"
+        return
+    assert arrays.gpu_report() == "Other (seen by torch)"
+    seen.clear()
+    first = "sees no CUDA device" if cupy_sees == "nothing" else "says cudaErrorInsufficientDriver: update it"
+    assert arrays.gpu_report() == f"none: cupy {first}; torch sees no CUDA device"

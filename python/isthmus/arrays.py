@@ -373,6 +373,7 @@ def check_out(
 
 def gpu_report() -> str:
     """The CUDA devices that CuPy or torch sees, or why there are none."""
+    reasons = []
     for name in ("cupy", "torch"):
         if find_spec(name) is None:
             continue
@@ -386,9 +387,12 @@ def gpu_report() -> str:
                 cuda = import_module("torch").cuda
                 names = [cuda.get_device_name(i) for i in range(cuda.device_count())]
         except (ImportError, RuntimeError) as error:
-            return f"none: {name} says {str(error).splitlines()[0]}"
-        return f"{', '.join(names)} (seen by {name})" if names else f"none: {name} sees no CUDA device"
-    return "none: neither CuPy nor torch is installed"
+            reasons.append(f"{name} says {str(error).strip().partition(chr(10))[0]}")
+            continue
+        if names:
+            return f"{', '.join(names)} (seen by {name})"
+        reasons.append(f"{name} sees no CUDA device")
+    return f"none: {'; '.join(reasons) or 'neither CuPy nor torch is installed'}"
 
 
 def same(x: Any, y: Any) -> Any:
