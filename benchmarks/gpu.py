@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import argparse
 import json
+import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from statistics import median
@@ -26,11 +27,19 @@ from .gpu_cases import GPU_CASES, GpuCase, floor_milliseconds
 from .measure import ratio
 
 ROUNDS, WARM_UP, SLOW = 20, 3, 200.0  # a call of more milliseconds takes part in four rounds
+WARM_SECONDS = 0.2  # of calls before the rounds, in which an idle GPU raises its clock
 SCHEMA = 1
 
 
-def run(only: str, shrink: int, rounds: int, device: str = "cuda") -> dict[str, Any]:
-    """The whole report as plain data."""
+def run(
+    only: str,
+    shrink: int,
+    rounds: int,
+    device: str = "cuda",
+    without: Sequence[str] = (),
+    keep: Callable[[dict[str, Any]], None] = lambda report: None,
+) -> dict[str, Any]:
+    """The whole report as plain data; `keep` gets what there is of it after every case."""
     chosen = [case for case in GPU_CASES if only in case.id]
     report: dict[str, Any] = {
         "schema": SCHEMA,
@@ -39,9 +48,13 @@ def run(only: str, shrink: int, rounds: int, device: str = "cuda") -> dict[str, 
         "cases": [],
     }
     for number, case in enumerate(chosen, 1):
-        print(f"[{number}/{len(chosen)}] {case.id}", file=sys.stderr, flush=True)
-        report["cases"].append(measure(case, shrink, rounds, device))
+        begin = perf_counter()
+        report["cases"].append(measure(case, shrink, rounds, device, without))
+        took = perf_counter() - begin
+        print(f"[{number}/{len(chosen)}] {case.id}: {took:.1f} s", file=sys.stderr, flush=True)
+        keep(report)
     close(report["environment"])
+    keep(report)
     return report
 
 
@@ -62,12 +75,18 @@ def gpu_environment() -> dict[str, Any]:
 
 
 def _driver() -> str | None:
-    """The version that the driver's own file gives."""
-    path = Path("/proc/driver/nvidia/version")
-    return path.read_text().splitlines()[0] if path.exists() else None
+    """The driver's version as nvidia-smi gives it."""
+    command = ["nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return next(iter(done.stdout.split()), None)
 
 
-def measure(gpu_case: GpuCase, shrink: int, rounds: int, device: str) -> dict[str, Any]:
+def measure(
+    gpu_case: GpuCase, shrink: int, rounds: int, device: str, without: Sequence[str] = ()
+) -> dict[str, Any]:
     """One case: each contender's error, times and why others are missing."""
     torch = library("torch")
     case = gpu_case.case.shrunk(shrink) if shrink > 1 else gpu_case.case
@@ -80,6 +99,8 @@ def measure(gpu_case: GpuCase, shrink: int, rounds: int, device: str) -> dict[st
     calls: dict[str, Callable[[], Any]] = {}
     promise = oracle.PROMISE[case.operation][case.dtype]
     for name in gpu_contenders.NAMES:
+        if name in without:
+            continue
         ours = name == gpu_contenders.OURS
         try:
             call = gpu_contenders.prepare(name, case, data, _free_bytes(device))
@@ -88,7 +109,7 @@ def measure(gpu_case: GpuCase, shrink: int, rounds: int, device: str) -> dict[st
             found["skipped"][name] = str(reason)
             continue
         except Exception as failed:  # a contender's own failure, out of memory among them, ends only its part
-            found["skipped"][name] = f"failed: {str(failed).splitlines()[0]}"
+            found["skipped"][name] = _failure(failed)
             continue
         finally:
             _release(device)
@@ -99,19 +120,48 @@ def measure(gpu_case: GpuCase, shrink: int, rounds: int, device: str) -> dict[st
             calls[name] = call
         else:
             found["skipped"][name] = f"wrong by {error:.1e}, at most {promise:.0e}"
-    found["milliseconds"] = interleave(calls, rounds, device)
+    found["milliseconds"], failures = interleave(calls, rounds, device)
+    found["skipped"] |= failures
+    _release(device)
     return found | _summary(gpu_case, found)
 
 
-def interleave(calls: dict[str, Callable[[], Any]], rounds: int, device: str) -> dict[str, list[float]]:
-    """Milliseconds of each call, one number a round, in the order A B, B A, A B, ..."""
-    first = {name: min(_timed(call, device) for _ in range(WARM_UP)) for name, call in calls.items()}
+def interleave(
+    calls: dict[str, Callable[[], Any]], rounds: int, device: str
+) -> tuple[dict[str, list[float]], dict[str, str]]:
+    """Milliseconds of each call, one number a round, in the order A B, B A, A B, ...; and why some have none.
+
+    Each library keeps the memory it has used, so that a call may fail beside the others.
+    """
     times: dict[str, list[float]] = {name: [] for name in calls}
+    first: dict[str, float] = {}
+    failures: dict[str, str] = {}
+
+    def timed(name: str) -> float:
+        try:
+            return _timed(calls[name], device)
+        except Exception as failed:
+            failures[name] = f"beside the others it {_failure(failed)}"
+            times.pop(name)
+            return 0.0
+
+    begin = perf_counter()
+    for turn in range(1000):
+        if turn >= WARM_UP and perf_counter() - begin > WARM_SECONDS:
+            break
+        for name in [*times]:
+            first[name] = min(first.get(name, float("inf")), timed(name))
     for number in range(rounds):
-        for name in calls if number % 2 == 0 else reversed(calls):
+        for name in [*times] if number % 2 == 0 else [*reversed(times)]:
             if first[name] <= SLOW or number < 4:
-                times[name].append(_timed(calls[name], device))
-    return times
+                milliseconds = timed(name)
+                if name in times:
+                    times[name].append(milliseconds)
+    return times, failures
+
+
+def _failure(error: Exception) -> str:
+    return f"failed: {str(error).strip().partition(chr(10))[0] or type(error).__name__}"
 
 
 def _timed(call: Callable[[], Any], device: str) -> float:
@@ -135,8 +185,11 @@ def _free_bytes(device: str) -> float:
 
 
 def _release(device: str) -> None:
+    """Give the memory back that torch and CuPy keep for themselves."""
     if device != "cpu":
         library("torch").cuda.empty_cache()
+        if "cupy" in sys.modules:
+            sys.modules["cupy"].get_default_memory_pool().free_all_blocks()
 
 
 def _summary(case: GpuCase, found: dict[str, Any]) -> dict[str, Any]:
@@ -187,6 +240,14 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--only", default="", metavar="TEXT", help="only cases whose name contains TEXT")
     parser.add_argument("--shrink", type=int, default=1, metavar="N", help="divide rows by N")
     parser.add_argument("--rounds", type=int, default=ROUNDS, metavar="N")
+    parser.add_argument(
+        "--without",
+        action="append",
+        default=[],
+        metavar="NAME",
+        choices=gpu_contenders.NAMES[1:],
+        help=f"leave a contender out: {', '.join(gpu_contenders.NAMES[1:])}; may be repeated",
+    )
     options = parser.parse_args(arguments)
     try:
         there = library("torch").cuda.is_available()
@@ -196,9 +257,12 @@ def main(arguments: list[str] | None = None) -> int:
     if not there:
         print("torch sees no CUDA device: nothing to measure", file=sys.stderr)
         return 2
-    report = run(options.only, options.shrink, options.rounds)
-    if options.json:
-        options.json.write_text(json.dumps(report, indent=1, default=str) + "\n")
+
+    def keep(so_far: dict[str, Any]) -> None:
+        if options.json:
+            options.json.write_text(json.dumps(so_far, indent=1, default=str) + "\n")
+
+    report = run(options.only, options.shrink, options.rounds, without=options.without, keep=keep)
     print(table(report))
     return int(any("isthmus" not in case["median_ms"] for case in report["cases"]))
 

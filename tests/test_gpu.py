@@ -209,7 +209,7 @@ def test_full_memory_is_refused_and_leaves_the_gpu_usable(gpu, backend, rng):
             held.append(arrays.home(x).empty((size,), np.dtype(np.uint8)))
         except (MemoryError, RuntimeError):
             size //= 2
-    with pytest.raises((MemoryError, RuntimeError), match="(?i)out of memory"):
+    with pytest.raises((MemoryError, RuntimeError), match=r"(?i)out of memory"):
         im.kernel_matmul(x, None, x, kernel=RBF)
     del held
     xp = arrays.namespace(x)  # which keeps what was freed, where the driver finds no room for code

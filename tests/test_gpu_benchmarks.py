@@ -22,6 +22,7 @@ QUICK = (gpu_contenders.OURS, gpu_contenders.TORCH)  # the others compile, or ar
 @pytest.fixture
 def quick(monkeypatch):
     monkeypatch.setattr(gpu_contenders, "NAMES", QUICK)
+    monkeypatch.setattr(gpu, "WARM_SECONDS", 0.0)
 
 
 @pytest.mark.parametrize("case", GPU_CASES, ids=lambda case: case.id)
@@ -86,6 +87,38 @@ def test_a_formula_that_does_not_fit_is_left_out():
         gpu_contenders.prepare(gpu_contenders.TORCH, case, {}, 80e9)
 
 
+def test_a_contender_that_fails_beside_the_others_is_left_out(monkeypatch):
+    monkeypatch.setattr(gpu, "WARM_SECONDS", 0.0)
+    made = {"early": 0, "late": 0, "sound": 0}
+
+    def call(name, most):
+        made[name] += 1
+        if made[name] > most:
+            raise RuntimeError("out of memory\nsecond line" if name == "late" else "")
+
+    calls = {
+        "sound": lambda: call("sound", 99),
+        "early": lambda: call("early", 0),
+        "late": lambda: call("late", 5),
+    }
+    times, failures = gpu.interleave(calls, 4, "cpu")
+    assert set(times) == {"sound"} and len(times["sound"]) == 4
+    assert failures == {
+        "early": "beside the others it failed: RuntimeError",
+        "late": "beside the others it failed: out of memory",
+    }
+    assert made["early"] == 1
+
+
+def test_the_report_is_kept_after_every_case_and_contenders_can_stay_out(quick):
+    kept = []
+    report = gpu.run(
+        "mmd2_grad", 1000, 2, "cpu", [gpu_contenders.TORCH], lambda so_far: kept.append(len(so_far["cases"]))
+    )
+    assert kept == [1, 2, 2] and all(set(case["median_ms"]) == {"isthmus"} for case in report["cases"])
+    assert all(case["skipped"] == {} for case in report["cases"])
+
+
 def test_without_a_gpu_the_command_says_so(capsys, tmp_path):
     if torch.cuda.is_available():
         pytest.skip("a GPU is here")
@@ -95,7 +128,7 @@ def test_without_a_gpu_the_command_says_so(capsys, tmp_path):
 
 
 @pytest.mark.gpu
-def test_a_report_is_written_on_a_gpu(tmp_path, capsys):
+def test_a_report_is_written_on_a_gpu(tmp_path, quick):
     if not torch.cuda.is_available():
         pytest.skip("no GPU here")
     path = tmp_path / "out.json"
