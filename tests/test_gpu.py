@@ -144,21 +144,28 @@ def test_a_cuda_graph_captures_and_replays(gpu, backend, rng):
     expected = float(im.mmd2(other, y, kernel=RBF, estimator="biased"))
     cuda, is_torch = arrays.namespace(x).cuda, arrays.library(x) == "torch"
     stream = cuda.Stream() if is_torch else cuda.Stream(non_blocking=True)
+    # The graph's own memory, which nobody else is given.
+    pool = None if is_torch else cuda.MemoryPool()
     synchronised(x)
-    with cuda.stream(stream) if is_torch else stream:
+    with (
+        cuda.stream(stream) if is_torch else stream,
+        nullcontext() if is_torch else cuda.using_allocator(pool.malloc),
+    ):
         im.mmd2(x, y, kernel=RBF, estimator="biased")  # compiles, and fills the pool of the stream
-    stream.synchronize()
-    if is_torch:
-        graph = cuda.CUDAGraph()
-        with cuda.graph(graph, stream=stream):
-            value = im.mmd2(x, y, kernel=RBF, estimator="biased")
-        x.copy_(other)
-        graph.replay()
-    else:
-        with stream:
+        stream.synchronize()
+        if is_torch:
+            graph = cuda.CUDAGraph()
+            with cuda.graph(graph, stream=stream):
+                value = im.mmd2(x, y, kernel=RBF, estimator="biased")
+        else:
             stream.begin_capture()
             value = im.mmd2(x, y, kernel=RBF, estimator="biased")
             graph = stream.end_capture()
+    synchronised(x)
+    if is_torch:
+        x.copy_(other)
+        graph.replay()
+    else:
         x[...] = other
         synchronised(x)
         graph.launch(stream)
