@@ -6,6 +6,7 @@ import isthmus as im
 import numpy as np
 import pytest
 from conftest import DTYPES, KERNELS, TOLERANCES, largest, oracle_matrix, oracle_mmd2
+from gpu_checks import CHECKS
 from isthmus import arrays, backends
 
 pytestmark = pytest.mark.gpu
@@ -72,6 +73,13 @@ def test_every_kernel_agrees(gpu, backend, dtype, kernel, rng):
     assert np.abs(matrix - oracle_matrix(x, y, kernel)).max() <= tolerance.kernel * scale
     value = float(im.mmd2(gpu(x), gpu(y), kernel=kernel))
     assert abs(value - oracle_mmd2(x, y, kernel, "unbiased")) <= tolerance.mmd * scale
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize(("check", "argument"), CHECKS.values(), ids=CHECKS.keys())
+def test_what_is_past_the_borders_of_tiles_agrees(gpu, backend, check, argument, dtype, rng):
+    check(gpu, dtype, rng, argument)
+    assert backends.explain().backend == backend
 
 
 def test_all_positive_rows_keep_their_accuracy_on_tensor_cores(gpu, backend):

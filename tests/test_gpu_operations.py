@@ -4,6 +4,7 @@ import isthmus as im
 import numpy as np
 import pytest
 from conftest import DTYPES, KERNELS, TOLERANCES, largest, oracle_matrix, oracle_mmd2
+from gpu_checks import CHECKS
 from isthmus import backends
 
 CHIPS = {"plain": 75, "tensor": 90}
@@ -323,3 +324,10 @@ def test_gradients_tests_features_and_moments_run_there(path, rng):
     np.testing.assert_allclose(
         moved.numpy(), im.CORAL().fit(x, X_target=y).transform(x, domain="source"), atol=100 * tolerance
     )
+
+
+@pytest.mark.parametrize(("check", "argument"), CHECKS.values(), ids=CHECKS.keys())
+def test_the_checks_of_a_real_gpu_hold_on_the_emulated_one(emulated_gpu, check, argument, rng):
+    """In the dtype that is quickly emulated; the other paths have tests of their own here."""
+    check(emulated_gpu.torch.from_numpy, "float64", rng, argument)
+    assert backends.explain().backend == "native" and emulated_gpu.launched
