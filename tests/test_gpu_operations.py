@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from conftest import DTYPES, KERNELS, TOLERANCES, largest, oracle_matrix, oracle_mmd2
 from gpu_checks import CHECKS
-from isthmus import backends
+from isthmus import backends, cupy_module
 
 CHIPS = {"plain": 75, "tensor": 90}
 PATHS = [("float32", "plain"), ("float32", "tensor"), ("float64", "plain")]
@@ -327,7 +327,9 @@ def test_gradients_tests_features_and_moments_run_there(path, rng):
 
 
 @pytest.mark.parametrize(("check", "argument"), CHECKS.values(), ids=CHECKS.keys())
-def test_the_checks_of_a_real_gpu_hold_on_the_emulated_one(emulated_gpu, check, argument, rng):
-    """In the dtype that is quickly emulated; the other paths have tests of their own here."""
-    check(emulated_gpu.torch.from_numpy, "float64", rng, argument)
-    assert backends.explain().backend == "native" and emulated_gpu.launched
+def test_the_checks_of_a_real_gpu_hold_on_the_emulated_one(emulated_gpu, check, argument, rng, monkeypatch):
+    """In the dtype that is quickly emulated, as the only launcher; other paths have their own tests here."""
+    monkeypatch.setattr(cupy_module, "compiler", lambda module: (emulated_gpu, ""))
+    with im.config(backend="nvrtc"):
+        check(emulated_gpu.torch.from_numpy, "float64", rng, argument)
+    assert backends.explain().backend == "nvrtc" and emulated_gpu.launched
