@@ -49,22 +49,18 @@ class Philox {
     unsigned used_ = 4;
 };
 
-constexpr unsigned kShareBits = 8;        // of the share of ones, rounded down
-constexpr unsigned kLeastShare = 1 << 4;  // of 1 << kShareBits; below it, ones are placed one by one
-
 // Every bit is 1 with the same chance, independent of the others: no subset of the rows is preferred. Flips at
 // uniformly chosen rows prefer none either, so the result is uniform over the subsets of its size.
 void draw(Philox& random, std::size_t rows, std::size_t ones, std::uint64_t* bits) {
     const std::size_t words = words_in(rows);
-    unsigned share = unsigned((Wide(ones) << kShareBits) / rows);
-    if (share < kLeastShare) share = 0;
+    const ShareOfOnes share = share_of(rows, ones);
+    const unsigned n_digits = share.n_digits(), digits = share.digits();
     std::int64_t missing = std::int64_t(ones);
     for (std::size_t w = 0; w < words; ++w) {
-        std::uint64_t word = share >> kShareBits ? ~std::uint64_t(0) : 0;
-        // From the lowest digit of the share: with a digit 1 the chance p of a bit becomes (1 + p) / 2, with 0, p / 2.
-        if (share % (1u << kShareBits))
-            for (unsigned digit = unsigned(__builtin_ctz(share)); digit < kShareBits; ++digit)
-                word = share >> digit & 1 ? random.next() | word : random.next() & word;
+        std::uint64_t word = share.all() ? ~std::uint64_t(0) : 0;
+        // With a digit 1 the chance p of a bit becomes (1 + p) / 2, with 0, p / 2.
+        for (unsigned digit = 0; digit < n_digits; ++digit)
+            word = digits >> digit & 1 ? random.next() | word : random.next() & word;
         if (w + 1 == words && rows % 64) word &= (std::uint64_t(1) << rows % 64) - 1;
         bits[w] = word;
         missing -= __builtin_popcountll(word);

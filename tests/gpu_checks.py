@@ -36,11 +36,12 @@ def permuted_sums(move, dtype, rng, rounded):
     """A fragment of a tensor core in the wrong place would shuffle the values by a standard deviation."""
     n, m, kernel = 130, 70, im.RBF(gamma=0.1)
     z = rng.normal(size=(n + m, 9)).astype(dtype)
-    bits = mmd.random_assignments(n, m, 37, rng).bits
-    marks = np.unpackbits(bits.astype("<u8").view(np.uint8), axis=1, bitorder="little")[:, : n + m]
     k = oracle_matrix(z, z, kernel)
     np.fill_diagonal(k, 0)
     there = move(z)
+    bits = mmd.random_assignments(n, m, 37, rng, arrays.home(there)).bits
+    words = arrays.to_numpy(bits).astype("<i8").view(np.uint8)
+    marks = np.unpackbits(words, axis=1, bitorder="little")[:, : n + m]
     sums, row_sums = backends.permuted_sums(there, kernel, bits, arrays.home(there), rounded=rounded)
     values = _mmd2(arrays.to_numpy(sums), arrays.to_numpy(row_sums), marks)
     expected = _mmd2(((marks @ k) * marks).sum(1), k.sum(1), marks)

@@ -242,10 +242,10 @@ def test_explain_tells_what_computed_the_last_operation():
     with im.config(n_threads=2):
         im.mmd2(X, X + 1, kernel=im.RBF(1.0))
     told = backends.explain()
-    assert (told.operation, told.device, told.dtype) == ("block_sums", "cpu", "float64")
+    assert (told.operation, told.device, told.dtype) == ("mmd2", "cpu", "float64")
     if told.backend == "native":
         assert (told.level, told.n_threads, told.notes) == (backends.simd_level(), 2, ())
-        assert str(told) == f"block_sums: native on cpu, float64, SIMD level {told.level}, 2 threads"
+        assert str(told) == f"mmd2: native on cpu, float64, SIMD level {told.level}, 2 threads"
     else:
         assert "native: not used, the compiled module could not be loaded" in str(told)
 

@@ -48,6 +48,7 @@ def emulated(emulated_library):
         capability, dtype, rounded = path_of_values
         where = Emulated(emulated_library, capability, reverse)
         rows = torch.from_numpy(np.ascontiguousarray(z, dtype))
+        bits = torch.from_numpy(bits.view(np.int64))
         sums, row_sums = (torch.full((len(x),), np.nan, dtype=torch.float64) for x in (bits, z))
         gpu.permuted_sums(native, where, rows, kernel, bits, rounded, sums, row_sums, where)
         return sums.numpy(), row_sums.numpy(), where.kernels
@@ -180,3 +181,31 @@ def test_threads_in_the_other_order_give_the_same_bits(path, emulated, rng):
     _, bits = drawn(rng, 11, 131)
     one, other = (emulated(z, im.RBF(bandwidth=2.0), bits, PATHS[path], reverse) for reverse in (False, True))
     assert one[0].tobytes() == other[0].tobytes() and one[1].tobytes() == other[1].tobytes()
+
+
+@pytest.mark.parametrize("reverse", [False, True])
+@pytest.mark.parametrize("rows", [1, 2, 63, 64, 65, 1000, 9000])
+def test_assignments_drawn_on_the_gpu_are_those_of_the_host(emulated_library, rows, reverse):
+    where = Emulated(emulated_library, 75, reverse)
+    for ones in {0, 1, rows // 100, rows // 16, rows // 3, rows // 2, rows}:
+        if ones > rows // 2 and rows > 65:
+            continue
+        expected = np.empty((3, -(-rows // 64)), dtype=np.uint64)
+        native.random_assignments(7, 2**64 - 1, rows, ones, expected, n_threads=1)
+        bits = torch.full(expected.shape, -1, dtype=torch.int64)
+        gpu.random_assignments(native, where, 7, 2**64 - 1, rows, ones, bits, where)
+        assert np.array_equal(bits.numpy().view(np.uint64), expected), ones
+
+
+@pytest.mark.parametrize("rows", [1, 63, 64, 65, 257, 1000])
+def test_sums_over_marked_rows_equal_the_formula(emulated_library, rows, rng):
+    marks, bits = drawn(rng, 5, rows)
+    values = rng.normal(size=rows)
+    found = []
+    for reverse in (False, True):
+        where, sums = Emulated(emulated_library, 75, reverse), torch.full((5,), np.nan, dtype=torch.float64)
+        given = torch.from_numpy(bits.view(np.int64)), torch.from_numpy(values), sums
+        gpu.subset_sums(native, where, *given, where)
+        found.append(sums.numpy())
+    np.testing.assert_allclose(found[0], marks @ values, rtol=0, atol=1e-12)
+    assert np.array_equal(*found)

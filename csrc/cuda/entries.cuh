@@ -87,6 +87,8 @@ using WideRows = PlainRows<double, 64, 64>;
     X(add_slices_float32, AddSlices<float>)                            \
     X(add_slices_float64, AddSlices<double>)                           \
     X(add_scatters, AddScatters)                                       \
+    X(assign, Assign)                                                  \
+    X(subset_sums, SubsetSums)                                         \
     X(marks, Marks)                                                    \
     X(spreads_float32, Spreads<float>)                                 \
     X(spreads_float64, Spreads<double>)                                \

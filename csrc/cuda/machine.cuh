@@ -45,6 +45,7 @@ void multiply_bf16(float (&sum)[4], const unsigned (&a)[4], const unsigned (&b)[
 unsigned two_bf16(float low, float high);
 unsigned bits_of(float x);
 float float_of(unsigned bits);
+unsigned long long high_product(unsigned long long a, unsigned long long b);
 }  // namespace isthmus::ISTHMUS_ARCH
 #endif
 
@@ -153,6 +154,8 @@ ISTHMUS_DEVICE unsigned two_bf16(float low, float high) {
 }
 ISTHMUS_DEVICE unsigned bits_of(float x) { return __float_as_uint(x); }
 ISTHMUS_DEVICE float float_of(unsigned bits) { return __uint_as_float(bits); }
+// The upper half of the 128 bits.
+ISTHMUS_DEVICE Size high_product(Size a, Size b) { return __umul64hi(a, b); }
 #endif
 
 ISTHMUS_FN float fma(float a, float b, float c) { return ::fmaf(a, b, c); }

@@ -3,6 +3,7 @@
 // Marks: word w of assignment b at [w * stride + b], row r of its 32 rows at bit r / 2 + 16 (r % 2).
 #pragma once
 
+#include "assign.cuh"
 #include "kernels.cuh"
 
 namespace isthmus::ISTHMUS_ARCH {
@@ -11,11 +12,6 @@ namespace {
 constexpr Size kMoreMarks = 8;
 
 ISTHMUS_FN int bit_of_row(int r) { return r / 2 + r % 2 * 16; }
-ISTHMUS_FN int ones_in(unsigned word) {
-    word -= word >> 1 & 0x55555555u;
-    word = (word & 0x33333333u) + (word >> 2 & 0x33333333u);
-    return int(((word + (word >> 4)) & 0x0f0f0f0fu) * 0x01010101u >> 24);
-}
 
 struct MarksTask {
     const Size* bits;  // (count, n_words), 64 rows a word

@@ -81,6 +81,12 @@ std::vector<Launch> fourier_features(const Device& device, Rows<T> x, const Freq
 template <class T>
 std::vector<Launch> fourier_sums(const Device& device, Rows<T> x, const T* weights, const Frequencies<T>& f,
                                  double* sums);
+// As in assignments.hpp, the bits on the GPU.
+std::vector<Launch> random_assignments(const std::uint64_t key[2], std::size_t count, std::size_t rows,
+                                       std::size_t ones, std::uint64_t* bits);
+std::vector<Launch> subset_sums(const std::uint64_t* bits, std::size_t count, std::size_t rows, const double* values,
+                                double* sums);
+
 // The bits of assignments are on the GPU too. `rounded`: the kernel, shifted, is rounded to bf16 where the GPU's tensor
 // cores take it; sums and row_sums are those of the same rounded matrix.
 template <class T>

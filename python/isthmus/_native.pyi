@@ -56,6 +56,20 @@ def kernel_matmul(
     n_threads: int,
     fast: bool = False,
 ) -> None: ...
+def mmd2(
+    x: _Array,
+    y: _Array,
+    x_weights: _Array | None,
+    y_weights: _Array | None,
+    factors: _Array,
+    with_diagonal: bool,
+    terms: Sequence[_Term],
+    values: _Array,
+    *,
+    level: str,
+    n_threads: int,
+    fast: bool = ...,
+) -> None: ...
 def mmd2_grad(
     x: _Array,
     y: _Array,
@@ -210,6 +224,21 @@ def plan_permuted_sums(
     sums: _Described,
     row_sums: _Described,
 ) -> _Launches: ...
+def plan_random_assignments(key0: int, key1: int, rows: int, ones: int, bits: _Described) -> _Launches: ...
+def plan_subset_sums(bits: _Described, values: _Described, sums: _Described) -> _Launches: ...
+def plan_mmd2(
+    chip: _Chip,
+    allocate: _Allocate,
+    dtype: str,
+    x: _Described,
+    y: _Described,
+    x_weights: _Described | None,
+    y_weights: _Described | None,
+    factors: Sequence[float] | _Described,
+    with_diagonal: bool,
+    terms: Sequence[_Term],
+    values: _Described,
+) -> _Launches: ...
 def plan_mmd2_grad(
     chip: _Chip,
     allocate: _Allocate,
@@ -218,7 +247,7 @@ def plan_mmd2_grad(
     y: _Described,
     x_weights: _Described | None,
     y_weights: _Described | None,
-    factors: _Described,
+    factors: Sequence[float] | _Described,
     with_diagonal: bool,
     terms: Sequence[_Term],
     stripe_bytes: int,

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from . import arrays, cuda_module, cupy_module, gpu, machine, reference
-from .arrays import Array, Home
+from .arrays import HOST, Array, Home
 from .config import settings, threads
 from .kernel_base import Kernel
 from .spectral import Frequencies
@@ -276,7 +276,7 @@ def mmd2_grad(
 def permuted_sums(
     z: Any, kernel: Kernel, bits: Array, where: Home, *, rounded: bool = False
 ) -> tuple[Any, Any]:
-    """Sums (B,) and row sums (n,), float64; see `reference.permuted_sums`. The bits are on the host."""
+    """Sums (B,) and row sums (n,), float64; see `reference.permuted_sums`."""
     float64 = np.dtype(np.float64)
     sums, row_sums = where.empty((len(bits),), float64), where.empty((len(z),), float64)
     _run(
@@ -289,24 +289,42 @@ def permuted_sums(
     return sums, row_sums
 
 
-def random_assignments(key: Array, rows: int, ones: int, bits: Array) -> None:
-    """Fills `bits` (B, words); see `reference.random_assignment`, which gives the same bits."""
-    module = _host_module()
-    if module is not None:
-        module.random_assignments(int(key[0]), int(key[1]), rows, ones, bits, n_threads=threads())
+def random_assignments(key: Array, rows: int, ones: int, bits: Any, where: Home) -> None:
+    """Fills `bits` (B, words); see `reference.random_assignment`, which gives the same bits everywhere."""
+    module, launcher = _helper(where)
+    key0, key1 = key.tolist()
+    if module is not None and launcher is not None:
+        gpu.random_assignments(module, launcher, key0, key1, rows, ones, bits, where)
+    elif not where.on_host:
+        drawn = np.empty(tuple(bits.shape), dtype=np.uint64)
+        random_assignments(key, rows, ones, drawn, HOST)
+        bits[...] = where.asarray(drawn.view(np.int64), np.dtype(np.int64))
+    elif module is not None:
+        module.random_assignments(key0, key1, rows, ones, bits, n_threads=threads())
     else:
         for b in range(len(bits)):
             bits[b] = reference.random_assignment(key, b, rows, ones)
 
 
-def subset_sums(bits: Array, values: Array) -> Array:
-    """Sums (B,) of values (n,) over the rows that each row of bits marks, on the host."""
-    module = _host_module()
-    if module is None:
-        return reference.subset_sums(bits, values)
-    sums = np.empty(len(bits))
-    module.subset_sums(bits, values, sums, n_threads=threads())
+def subset_sums(bits: Any, values: Any, where: Home) -> Any:
+    """Sums (B,) of float64 values (n,) over the rows that each row of bits marks."""
+    module, launcher = _helper(where)
+    sums = where.empty((len(bits),), np.dtype(np.float64))
+    if module is not None and launcher is not None:
+        gpu.subset_sums(module, launcher, bits, values, sums, where)
+    elif where.on_host and module is not None:
+        module.subset_sums(bits, values, sums, n_threads=threads())
+    else:
+        reference.subset_sums(bits, values, sums)
     return sums
+
+
+def _helper(where: Home) -> tuple[ModuleType | None, gpu.Launcher | None]:
+    """The compiled module, if it may compute there, and on a GPU what launches its plans."""
+    if where.on_host:
+        return _host_module(), None
+    backend, _ = _choose("permuted_sums", where)
+    return (None, None) if backend == "reference" else (_load_native()[0], _launcher(backend, where)[0])
 
 
 def diagonal(x: Any, kernel: Kernel, where: Home) -> Any:

@@ -10,8 +10,6 @@ from types import ModuleType
 from typing import Any, Protocol
 from weakref import WeakKeyDictionary
 
-import numpy as np
-
 from . import arrays
 from .arrays import Array, Home
 from .kernel_base import Kernel
@@ -20,6 +18,7 @@ from .spectral import Frequencies
 __all__ = [
     *("Launch", "Launcher", "block_sums", "fourier_features", "fourier_sums"),
     *("kernel_matmul", "kernel_matrix", "mmd2", "mmd2_grad", "moments", "permuted_sums", "project"),
+    *("random_assignments", "subset_sums"),
 ]
 
 LEAST_CAPABILITY = 75  # of the GPUs that the kernels are written for: 7.5
@@ -160,18 +159,39 @@ def _described(x: Any) -> Described | None:
     return None if x is None else arrays.described(x)
 
 
+def random_assignments(
+    native: ModuleType,
+    launcher: Launcher,
+    key0: int,
+    key1: int,
+    rows: int,
+    ones: int,
+    bits: Any,
+    where: Home,
+) -> None:
+    """Fills bits (B, words)."""
+    launcher.launch(native.plan_random_assignments(key0, key1, rows, ones, arrays.described(bits)), where)
+
+
+def subset_sums(
+    native: ModuleType, launcher: Launcher, bits: Any, values: Any, sums: Any, where: Home
+) -> None:
+    """Sums (B,) of values (n,) over the marked rows, float64."""
+    launcher.launch(native.plan_subset_sums(*map(arrays.described, (bits, values, sums))), where)
+
+
 def permuted_sums(
     native: ModuleType,
     launcher: Launcher,
     z: Any,
     kernel: Kernel,
-    bits: Array,
+    bits: Any,
     rounded: bool,
     sums: Any,
     row_sums: Any,
     where: Home,
 ) -> None:
-    """Sums (B,) and row sums (n,), float64, as `reference.permuted_sums`; the bits are copied to the GPU.
+    """Sums (B,) and row sums (n,), float64, as `reference.permuted_sums`.
 
     `rounded`, for float32 where tensor cores take bf16 (compute capability 8.0): less a constant near its
     mean, the kernel is rounded to bf16, to 2^-9 of each value. Both results are those of the one rounded
@@ -184,9 +204,8 @@ def permuted_sums(
     Cost: O(n^2 (d + B)) time, one multiplication in bf16 for each of the n^2 B / 2 terms; O(n (d + B / 8))
     memory, half a KB more for a row, and 8 B bytes for each of some 16 blocks on a multiprocessor.
     """
-    marked = where.asarray(np.ascontiguousarray(bits).view(np.int64), np.dtype(np.int64))
     terms, to = list(kernel.terms()), (arrays.described(sums), arrays.described(row_sums))
-    rows = arrays.described(z), terms, arrays.described(marked), rounded
+    rows = arrays.described(z), terms, arrays.described(bits), rounded
     _run(native.plan_permuted_sums, launcher, z, where, *rows, *to)
 
 

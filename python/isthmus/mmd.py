@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from . import arrays, backends
-from .arrays import HOST, Array
+from .arrays import Array, Home
 from .kernel_base import Kernel
 from .kernels import DEFAULT_KERNEL
 from .ops import Inputs, all_pairs, check_room
@@ -191,11 +191,11 @@ def permuted_mmd2(
     n, m = given.rows("X"), given.rows("Y")
     given.check_width("X", "Y")
     if assignments is not None:
-        drawn = _checked_assignments(assignments, n + m, estimator)
+        drawn = _checked_assignments(assignments, n + m, estimator, given.where)
     else:
         _check_sizes([n, m], ["X", "Y"], estimator)
         count = check_permutations(n_permutations)
-        drawn = random_assignments(n, m, count, arrays.generator(random_state))
+        drawn = random_assignments(n, m, count, arrays.generator(random_state), given.where)
     kernel = given.resolve(kernel, "X", "Y")
     if drawn.sizes.min() <= _FEW_ROWS:
         given.widen()
@@ -235,26 +235,31 @@ def pooled_rows(given: Inputs) -> Any:
 class Assignments:
     """Splits of some rows into two samples, the rows of the smaller one marked: the statistic is symmetric.
 
-    bits: uint64 (B, words), row i of pooled rows is bit i % 64 of word i // 64; sizes: (B,) marked rows.
+    bits (B, words), row i of pooled rows is bit i % 64 of word i // 64: uint64, or on a GPU int64.
+    sizes (B,): marked rows, on the host.
     """
 
-    bits: Array
+    bits: Any
     sizes: Array
 
 
 def random_assignments(
-    n: int, m: int, count: int, rng: np.random.Generator, *, observed: bool = False
+    n: int, m: int, count: int, rng: np.random.Generator, where: Home, *, observed: bool = False
 ) -> Assignments:
     """`count` random splits of n + m rows into n and m, after the observed one on request."""
     rows, size = n + m, min(n, m)
-    shape = (count + observed, -(-rows // 64))
-    check_room("assignments", shape, np.dtype(np.uint64), HOST)
-    bits = np.empty(shape, dtype=np.uint64)
+    shape, dtype = (count + observed, -(-rows // 64)), np.dtype(np.uint64 if where.on_host else np.int64)
+    check_room("assignments", shape, dtype, where)
+    bits = where.empty(shape, dtype)
     if observed:
-        bits[:1] = _packed((np.arange(rows) < n)[None] ^ (n > m))
+        bits[:1] = _placed(_packed((np.arange(rows) < n)[None] ^ (n > m)), where)
     key = rng.integers(np.iinfo(np.uint64).max, size=2, dtype=np.uint64, endpoint=True)
-    backends.random_assignments(key, rows, size, bits[int(observed) :])
+    backends.random_assignments(key, rows, size, bits[int(observed) :], where)
     return Assignments(bits, np.full(len(bits), size))
+
+
+def _placed(bits: Array, where: Home) -> Any:
+    return bits if where.on_host else where.asarray(bits.view(np.int64), np.dtype(np.int64))
 
 
 def check_permutations(n_permutations: Any) -> int:
@@ -276,17 +281,16 @@ def assigned_mmd2(
     """
     where, z, bits = given.where, pooled_rows(given), assignments.bits
     sums, row_sums = backends.permuted_sums(z, kernel, bits, where, rounded=rounded)
-    q, k = arrays.to_numpy(sums), arrays.to_numpy(row_sums)
-    r = backends.subset_sums(bits, k)
-    xx, yy, xy = q, k.sum() - 2 * r + q, r - q
+    q, r = arrays.to_numpy(sums), arrays.to_numpy(backends.subset_sums(bits, row_sums, where))
+    xx, yy, xy = q, float(row_sums.sum()) - 2 * r + q, r - q
     a = assignments.sizes.astype(np.float64)
     b = len(z) - a
     # Without its diagonal, a sample of a rows has a (a - 1) pairs; with it, a^2.
     own = 1
     if estimator == "biased":
-        diagonal = arrays.to_numpy(backends.diagonal(z, kernel, where))
-        inside = backends.subset_sums(bits, diagonal)
-        xx, yy, own = xx + inside, yy + (diagonal.sum() - inside), 0
+        diagonal = backends.diagonal(z, kernel, where)
+        inside = arrays.to_numpy(backends.subset_sums(bits, diagonal, where))
+        xx, yy, own = xx + inside, yy + (float(diagonal.sum()) - inside), 0
     terms = xx / (a * (a - own)), yy / (b * (b - own)), 2 * xy / (a * b)
     return terms[0] + terms[1] - terms[2], abs(terms[0]) + abs(terms[1]) + abs(terms[2])
 
@@ -396,7 +400,7 @@ def _coincide(samples: Sequence[Any], weights: Sequence[Any]) -> Any:
     return equal & arrays.same(*(w[..., None] for w in weights))
 
 
-def _checked_assignments(assignments: Any, rows: int, estimator: str) -> Assignments:
+def _checked_assignments(assignments: Any, rows: int, estimator: str, where: Home) -> Assignments:
     table = arrays.to_numpy(assignments)
     if table.ndim != 2 or table.shape[1] != rows or not len(table):
         raise ValueError(f"assignments must have shape (B, n + m) with n + m = {rows}, got {table.shape}")
@@ -405,7 +409,8 @@ def _checked_assignments(assignments: Any, rows: int, estimator: str) -> Assignm
     table = table.astype(bool, copy=False)
     inside = np.count_nonzero(table, axis=1)
     _check_sizes([int(inside.min()), rows - int(inside.max())], ["X", "Y"], estimator)
-    return Assignments(_packed(table ^ (2 * inside > rows)[:, None]), np.minimum(inside, rows - inside))
+    bits = _packed(table ^ (2 * inside > rows)[:, None])
+    return Assignments(_placed(bits, where), np.minimum(inside, rows - inside))
 
 
 def _packed(table: Array) -> Array:

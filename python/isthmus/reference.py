@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from .arrays import Array, like
+from .arrays import Array, like, to_numpy
 from .kernel_base import Kernel
 from .spectral import Frequencies
 
@@ -212,12 +212,13 @@ def permuted_sums(
 ) -> None:
     """Sums of the kernel over the pairs of rows that 0/1 assignments u mark.
 
-    z (n, d). bits: uint64 (B, words) on the host, u_i of row b is bit i % 64 of bits[b, i // 64]. sums (B,):
+    z (n, d). bits (B, words), of 64 each: u_i of row b is bit i % 64 of bits[b, i // 64]. sums (B,):
     sum_{i != j} u_i u_j k(z_i, z_j). row_sums (n,): sum_{j != i} k(z_i, z_j). `rounded` lets a backend round
     the kernel as far as a permutation test bears; this formula does not.
     """
     sums[...] = 0
     row_sums[...] = 0
+    bits = to_numpy(bits)
     for rows in _slices(len(z), xp):
         for columns in _slices(len(z), xp):
             if columns.start < rows.start:
@@ -232,13 +233,13 @@ def permuted_sums(
                 sums[some] += 2 * ((left @ tile) * right).sum(1)
 
 
-def subset_sums(bits: Array, values: Array) -> Array:
-    """Sums (B,) of float64 values (n,) over the rows that each row of bits marks."""
-    sums = np.zeros(len(bits))
+def subset_sums(bits: Any, values: Any, sums: Any) -> None:
+    """sums (B,) of float64 values (n,) over the rows that each row of bits (B, words) marks."""
+    sums[...] = 0
+    bits = to_numpy(bits)
     for rows in _slices(len(values), np):
         for some in _slices(len(bits), np):
-            sums[some] += marked(bits[some], rows) @ values[rows]
-    return sums
+            sums[some] += like(marked(bits[some], rows), values) @ values[rows]
 
 
 def marked(bits: Array, rows: slice) -> Array:

@@ -119,7 +119,7 @@ def _permuted(
 
     The second is the same whichever assignment is the observed one.
     """
-    assignments = random_assignments(n, m, count, rng, observed=True)
+    assignments = random_assignments(n, m, count, rng, given.where, observed=True)
     values, magnitudes = assigned_mmd2(given, kernel, assignments, "unbiased", rounded=True)
     roundings = _TIE_ROUNDINGS * np.finfo(given.compute_dtype).eps + (n + m) * np.finfo(np.float64).eps
     return values, float(roundings) * (float(magnitudes.max()) + _hidden_magnitude(given, kernel))

@@ -191,6 +191,10 @@ inline void wait_for_copies() {
     }
 }
 
+inline unsigned long long high_product(unsigned long long a, unsigned long long b) {
+    __extension__ typedef unsigned __int128 Wide;
+    return static_cast<unsigned long long>(Wide(a) * b >> 64);
+}
 inline unsigned bits_of(float x) {
     unsigned bits;
     std::memcpy(&bits, &x, 4);
