@@ -12,7 +12,7 @@ import numpy as np
 
 from .arrays import Array, library, namespace, to_numpy
 
-__all__ = ["column_lengths", "lu_solver", "smallest", "triangle"]
+__all__ = ["column_lengths", "expit", "lu_solver", "smallest", "triangle"]
 
 
 def column_lengths(x: Any) -> Array:
@@ -20,6 +20,14 @@ def column_lengths(x: Any) -> Array:
     if namespace(x) is np:
         return np.asarray(np.linalg.norm(x, axis=0))
     return np.sqrt(to_numpy((x * x).sum(0)))
+
+
+def expit(x: Any) -> Any:
+    """1 / (1 + exp(-x)) of each entry, where `x` is."""
+    if library(x) == "torch":
+        return x.sigmoid()
+    special = "scipy.special" if namespace(x) is np else "cupyx.scipy.special"
+    return import_module(special).expit(x)
 
 
 def triangle(x: Any) -> Array:

@@ -9,8 +9,9 @@ from scipy.linalg import svd
 from scipy.optimize import minimize
 from sklearn.exceptions import ConvergenceWarning
 
-from .arrays import Array
-from .training import Network, loss_and_gradients
+from .algebra import triangle
+from .arrays import Array, beside, namespace, to_numpy, widened
+from .training import Network, labels_beside, loss_and_gradients
 
 __all__ = ["minimise"]
 
@@ -23,19 +24,21 @@ def minimise(network: Network, X: Array, y: Array, weights: Array, l2: float) ->
 
     Parameters
     ----------
-    network : one layer; a logistic loss starts from its present parameters
-    X, y, weights : (n, d), (n,) as in `training.Term`, (n,) non-negative
+    network : one layer, on the host; a logistic loss starts from its present parameters
+    X, y, weights : (n, d), (n,) as in `training.Term`, (n,) non-negative, on the host like y
     l2 : factor of the penalty; intercepts are not penalised. With 0 and dependent columns: the shortest W
 
     Returns
     -------
-    (objective, number of iterations). Work is done in float64, on centred rows.
+    (objective, number of iterations). Work is done in float64, on centred rows, where the rows are: of rows
+    on a device the host sees triangles, parameters and gradients.
 
     Cost: O(n d^2) for the basis of singular vectors, O(n d n_outputs) an iteration; O(n d) memory.
     """
-    X = X.astype(np.float64)
-    mean = weights @ X / weights.sum()
-    X -= mean
+    X = widened(X)
+    y, shares = labels_beside(y, X), beside(weights, X)
+    mean = to_numpy(shares @ X / float(weights.sum()))
+    X = X - beside(mean, X)
     find = _ridge if network.loss == "squared" else _logistic
     start = Network(
         [network.coefs[0].astype(np.float64)],
@@ -43,38 +46,40 @@ def minimise(network: Network, X: Array, y: Array, weights: Array, l2: float) ->
         "identity",
         network.loss,
     )
-    coef, intercept, n_iter = find(start, X, y, weights, l2)
+    coef, intercept, n_iter = find(start, X, y, shares, l2)
     network.coefs[0][...] = coef
     network.intercepts[0][...] = intercept - mean @ coef
-    minimum = Network([coef], [intercept], "identity", network.loss)
-    loss, _ = loss_and_gradients(minimum, X, y, weights=weights)
-    return float(loss + 0.5 * l2 * np.square(coef).sum()), n_iter
+    minimum = Network([coef], [intercept], "identity", network.loss).beside(X)
+    loss, _ = loss_and_gradients(minimum, X, y, weights=shares)
+    return float(loss) + 0.5 * l2 * float(np.square(coef).sum()), n_iter
 
 
 def _ridge(start: Network, X: Array, y: Array, weights: Array, l2: float) -> tuple[Array, Array, int]:
-    mean = weights @ y / weights.sum()
-    rows = np.column_stack([X, y - mean]) * np.sqrt(weights)[:, None]
-    triangle = _triangle(rows)
-    left, sizes, right = _singular(triangle[:, :-1], len(X), l2)
-    coef = right.T @ (sizes / (sizes**2 + l2) * (left.T @ triangle[:, -1]))
+    xp = namespace(X)
+    mean = float(weights @ y / weights.sum())
+    rows = xp.concatenate([X, (y - mean)[:, None]], 1) * xp.sqrt(weights)[:, None]
+    reduced = triangle(rows)
+    left, sizes, right = _singular(reduced[:, :-1], len(X), l2)
+    coef = right.T @ (sizes / (sizes**2 + l2) * (left.T @ reduced[:, -1]))
     return coef[:, None], np.array([mean]), 1
 
 
 def _logistic(start: Network, X: Array, y: Array, weights: Array, l2: float) -> tuple[Array, Array, int]:
     # In singular vectors over sqrt(s^2 / 4 + l2) the Hessian is near the identity: p (1 - p) <= 1 / 4.
-    _, sizes, right = _singular(_triangle(X * np.sqrt(weights)[:, None]), len(X), l2)
+    _, sizes, right = _singular(triangle(X * namespace(X).sqrt(weights)[:, None]), len(X), l2)
     damping = np.sqrt(sizes**2 / 4.0 + l2)[:, None]
     basis = right.T / damping.T
-    X = X @ basis
+    X = X @ beside(basis, X)
     penalty = l2 / damping**2
     shape = (len(sizes), start.coefs[0].shape[1])
 
     def objective(flat: Array) -> tuple[float, Array]:
         coef, intercept = flat[: -shape[1]].reshape(shape), flat[-shape[1] :]
-        trial = Network([coef], [intercept], "identity", start.loss)
-        value, (by_coef, by_intercept) = loss_and_gradients(trial, X, y, weights=weights)
-        value += 0.5 * float((penalty * coef * coef).sum())
-        return value, np.concatenate([(by_coef + penalty * coef).ravel(), by_intercept])
+        trial = Network([coef], [intercept], "identity", start.loss).beside(X)
+        value, gradients = loss_and_gradients(trial, X, y, weights=weights)
+        by_coef, by_intercept = map(to_numpy, gradients)
+        total = float(value) + 0.5 * float((penalty * coef * coef).sum())
+        return total, np.concatenate([(by_coef + penalty * coef).ravel(), by_intercept])
 
     found = minimize(
         objective,
@@ -95,17 +100,12 @@ def _logistic(start: Network, X: Array, y: Array, weights: Array, l2: float) -> 
     return basis @ found.x[: -shape[1]].reshape(shape), found.x[-shape[1] :], max(1, int(found.nit))
 
 
-def _triangle(rows: Array) -> Array:
-    """R of rows = QR, of shape (min(n, d), d)."""
-    return np.asarray(np.linalg.qr(rows, mode="r"))
-
-
-def _singular(triangle: Array, n_rows: int, l2: float) -> tuple[Array, Array, Array]:
+def _singular(reduced: Array, n_rows: int, l2: float) -> tuple[Array, Array, Array]:
     """Singular vectors and values of n rows by the triangle of their QR decomposition.
 
     Without a penalty only those that rounding cannot have made.
     """
-    left, sizes, right = svd(triangle, full_matrices=False)
-    rounding = max(n_rows, triangle.shape[1]) * np.finfo(np.float64).eps * sizes.max()
+    left, sizes, right = svd(reduced, full_matrices=False)
+    rounding = max(n_rows, reduced.shape[1]) * np.finfo(np.float64).eps * sizes.max()
     keep = sizes > (0.0 if l2 > 0.0 else rounding)
     return left[:, keep], sizes[keep], right[keep]

@@ -8,7 +8,6 @@ from typing import Any, Self
 import numpy as np
 from scipy.special import expit, softmax
 from sklearn.base import ClassifierMixin, RegressorMixin
-from sklearn.utils.validation import check_is_fitted
 
 from .arrays import Array
 from .source_model import SourceModel, winners
@@ -19,14 +18,13 @@ __all__ = ["LinearSourceClassifier", "LinearSourceRegressor", "MLPSourceClassifi
 
 class _Classifier(ClassifierMixin):  # type: ignore[misc]
     def predict(self, X: Any) -> Array:
-        """The most probable class of each row, shape (n,)."""
-        check_is_fitted(self)
-        return np.asarray(self.classes_[winners(self._network().scores(self._rows(X)))])
+        """The most probable class of each row, shape (n,), on the host."""
+        chosen = winners(self._scores(X))
+        return np.asarray(self.classes_[chosen])
 
     def predict_proba(self, X: Any) -> Array:
-        """Class probabilities, shape (n, n_classes), columns in the order of `classes_`."""
-        check_is_fitted(self)
-        scores = self._network().scores(self._rows(X))
+        """Class probabilities, shape (n, n_classes), columns in the order of `classes_`, on the host."""
+        scores = self._scores(X)
         if scores.shape[1] > 1:
             return np.asarray(softmax(scores, axis=1))
         second = expit(scores)
@@ -35,9 +33,8 @@ class _Classifier(ClassifierMixin):  # type: ignore[misc]
 
 class _Regressor(RegressorMixin):  # type: ignore[misc]
     def predict(self, X: Any) -> Array:
-        """The predicted value of each row, shape (n,), of the model's float type."""
-        check_is_fitted(self)
-        return np.asarray(self._network().scores(self._rows(X))[:, 0])
+        """The predicted value of each row, shape (n,), of the model's float type, on the host."""
+        return np.asarray(self._scores(X)[:, 0])
 
 
 class _Linear(SourceModel):

@@ -11,19 +11,27 @@ from . import arrays, backends
 from .arrays import Array
 from .config import assume_finite
 
-__all__ = ["as_given", "check_rows", "check_rows_beside", "refuse_not_finite"]
+__all__ = [
+    "as_given",
+    "check_home",
+    "check_rows",
+    "check_rows_beside",
+    "for_model",
+    "labels_on_host",
+    "refuse_not_finite",
+]
 
 
-def check_rows(estimator: Any, X: Any, *, reset: bool, finite: bool = True) -> Array:
+def check_rows(estimator: Any, X: Any, *, reset: bool, finite: bool = True, least: int = 1) -> Array:
     """`X` as a finite (n, d) float array; sets (`reset`) or checks `n_features_in_` and the feature names.
 
     float32 and float64 stay, float16 becomes float32, everything else float64. Arrays on a GPU stay there, in
     an estimator whose class says `_on_device`; all others come as numpy arrays. With `finite=False` the
-    caller looks for NaN and infinity.
+    caller looks for NaN and infinity. Fewer than `least` rows are a ValueError.
     """
     where = arrays.home(X)
     if where is not None and not where.on_host:
-        checked = _on_device(estimator, X, where, "X")
+        checked = _on_device(estimator, X, where, "X", least)
         if reset:
             estimator.n_features_in_ = int(checked.shape[1])
             vars(estimator).pop("feature_names_in_", None)
@@ -35,26 +43,52 @@ def check_rows(estimator: Any, X: Any, *, reset: bool, finite: bool = True) -> A
     else:
         X = _on_host(X, "X")
         checked = np.asarray(
-            validate_data(estimator, X, reset=reset, dtype=_float_types(X), ensure_all_finite=False)
+            validate_data(
+                estimator,
+                X,
+                reset=reset,
+                dtype=_float_types(X),
+                ensure_all_finite=False,
+                ensure_min_samples=least,
+            )
         )
     return refuse_not_finite(checked, "X") if finite else checked
 
 
-def check_rows_beside(estimator: Any, rows: Any, name: str, X: Array) -> Array:
+def check_rows_beside(estimator: Any, rows: Any, name: str, X: Any, *, finite: bool = True) -> Array:
     """Further rows of `fit` as a finite float array with the feature names of the checked `X`, at its home.
 
-    Their width is the caller's to check.
+    Their width is the caller's to check, and so are NaN and infinity with `finite=False`.
     """
-    where, at = arrays.home(X) or arrays.Home("numpy", "cpu"), arrays.home(rows)
-    if at is not None and at != where and not (at.on_host and where.on_host):
-        raise ValueError(f"{name} must live where X lives, {where}, got {at}")
+    where = check_home(rows, name, X)
     if not where.on_host:
-        return refuse_not_finite(_on_device(estimator, rows, where, name), name)
+        checked = _on_device(estimator, rows, where, name)
+        return refuse_not_finite(checked, name) if finite else checked
     if hasattr(rows, "columns"):
         validate_data(estimator, rows, reset=False, skip_check_array=True)
     rows = _on_host(rows, name)
-    checked = check_array(rows, dtype=_float_types(rows), ensure_all_finite=False, input_name=name)
-    return refuse_not_finite(np.asarray(checked), name)
+    checked = np.asarray(
+        check_array(rows, dtype=_float_types(rows), ensure_all_finite=False, input_name=name)
+    )
+    return refuse_not_finite(checked, name) if finite else checked
+
+
+def check_home(rows: Any, name: str, X: Any) -> arrays.Home:
+    """The home of `X`; ValueError that names both where `rows` are an array of another one."""
+    where, at = arrays.home(X) or arrays.HOST, arrays.home(rows)
+    if at is not None and at != where and not (at.on_host and where.on_host):
+        raise ValueError(f"{name} must live where X lives, {where}, got {at}")
+    return where
+
+
+def for_model(model: Any, rows: Any) -> Any:
+    """Rows as `model` takes them: on the host, unless its class says `_on_device`."""
+    return rows if getattr(model, "_on_device", False) else arrays.to_numpy(rows)
+
+
+def labels_on_host(y: Any) -> Any:
+    """Labels or weights as they are; a CuPy array or a tensor as a numpy array."""
+    return y if arrays.library(y) is None else arrays.to_numpy(y)
 
 
 def as_given(values: Any, X: Any) -> Any:
@@ -65,18 +99,20 @@ def as_given(values: Any, X: Any) -> Any:
 
 def refuse_not_finite(rows: Array, name: str) -> Array:
     """The rows; ValueError for NaN or infinity among them, unless `assume_finite`."""
-    where = arrays.home(rows) or arrays.Home("numpy", "cpu")
+    where = arrays.home(rows) or arrays.HOST
     if not assume_finite() and backends.value_range(rows, where) is None:
         arrays.check_finite(rows, name)
     return rows
 
 
-def _on_device(estimator: Any, rows: Any, where: arrays.Home, name: str) -> Any:
+def _on_device(estimator: Any, rows: Any, where: arrays.Home, name: str, least: int = 1) -> Any:
     if not getattr(estimator, "_on_device", False):
         raise ValueError(f"{type(estimator).__name__} needs {name} in host memory, got {where}")
     real = arrays.as_real(rows, name, where)
     if real.ndim != 2 or 0 in real.shape:
         raise ValueError(f"{name} must have shape (n, d) with n, d >= 1, got {tuple(real.shape)}")
+    if len(real) < least:
+        raise ValueError(f"{type(estimator).__name__} needs at least {least} rows, got {len(real)} in {name}")
     return arrays.as_dtype(real, arrays.dtype_of(real), where)
 
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from fnmatch import fnmatchcase
 from numbers import Integral, Real
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 from sklearn.base import BaseEstimator, is_classifier
@@ -21,17 +21,26 @@ from sklearn.utils.validation import (
     check_array,
     check_is_fitted,
     column_or_1d,
-    validate_data,
 )
 
 from . import exact
-from .arrays import Array, check_finite, generator
-from .config import assume_finite
+from .arrays import (
+    HOST,
+    Array,
+    as_dtype,
+    check_finite,
+    dtype_of,
+    generator,
+    home,
+    index_of,
+    namespace,
+    to_numpy,
+)
+from .rows import as_given, check_rows, check_rows_beside, labels_on_host, refuse_not_finite
 from .training import ACTIVATIONS, RATES, History, Network, Settings, Term, train
 
 __all__ = ["Freeze", "SourceModel", "winners"]
 
-FLOATS = (np.float64, np.float32)
 Freeze = str | int | Sequence[str | int] | None
 
 
@@ -41,9 +50,15 @@ class SourceModel(BaseEstimator):  # type: ignore[misc]
     Fitted: `coefs_`, list of (q_l, q_{l+1}) arrays, and `intercepts_`, list of (q_{l+1},) arrays, of the
     float type of X; `loss_curve_` and `n_iter_` of the last training; `validation_scores_`, None without
     `early_stopping`; `n_features_in_`; classifiers also `classes_` (n_classes,).
+
+    Rows may be CuPy arrays or CUDA tensors. They stay on the device, where the steps, the sums over rows and
+    the features are computed, by `project` layer for layer; labels, fitted arrays and predictions are on the
+    host. What is drawn at random is drawn there, so both give the same model up to rounding.
     """
 
-    def features(self, X: Any) -> Array:
+    _on_device: ClassVar[bool] = True
+
+    def features(self, X: Any) -> Any:
         """The feature map f(x): the last hidden layer. A linear model has none; its f is the identity.
 
         Parameters
@@ -52,10 +67,12 @@ class SourceModel(BaseEstimator):  # type: ignore[misc]
 
         Returns
         -------
-        array of shape (n, q) and the model's float type, q the width of the last hidden layer, or d
+        array of shape (n, q) and the model's float type, in the library and on the device of `X`; q is the
+        width of the last hidden layer, or d
         """
         check_is_fitted(self)
-        return self._network().hidden(self._rows(X))
+        rows = self._rows(X)
+        return as_given(self._network().beside(rows).hidden(rows), X)
 
     def layer_names(self) -> list[str]:
         """Names of the layers from the input on: "hidden0", "hidden1", ..., "head"."""
@@ -125,7 +142,7 @@ class SourceModel(BaseEstimator):  # type: ignore[misc]
         Raises
         ------
         ValueError : widths or lengths that disagree, other feature names, values that are not finite, labels
-            new to the model, nothing to train.
+            new to the model, nothing to train, rows of both domains on different devices.
         TrainingDivergedError : the loss is no longer finite; the best parameters are back in place.
         """
         check_is_fitted(self)
@@ -140,11 +157,12 @@ class SourceModel(BaseEstimator):  # type: ignore[misc]
             raise ValueError(
                 f"trainable must be {n_arrays} booleans, at least one of them true, got {list(trainable)}"
             )
-        rows = self._rows(X_target, "X_target")
-        terms = [Term(rows, self._encode(y_target, "y_target", "X_target", rows))]
+        terms = []
         if X is not None:
             rows = self._rows(X)
-            terms.insert(0, Term(rows, self._encode(y, "y", "X", rows)))
+            terms.append(Term(rows, self._encode(y, "y", "X", rows)))
+        rows = self._rows(X_target, "X_target", terms[0].X if terms else X_target)
+        terms.append(Term(rows, self._encode(y_target, "y_target", "X_target", rows)))
         if self.solver == "exact" and X is not None and (trainable is None or all(trainable)):
             shares = [np.full(len(term.X), 1.0 / len(term.X)) for term in terms]
             self._minimise(terms, np.concatenate(shares), sum(len(term.X) for term in terms))
@@ -155,33 +173,32 @@ class SourceModel(BaseEstimator):  # type: ignore[misc]
 
     def _fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
         _check_parameters(self.get_params(deep=False), self._solvers)
-        X, y = validate_data(
-            self,
-            X,
-            y,
-            dtype=FLOATS,
-            ensure_all_finite=False,
-            ensure_min_samples=2,
-            y_numeric=not is_classifier(self),
-        )
-        if not assume_finite():
-            check_finite(X, "X")
+        rows = check_rows(self, X, reset=True, least=2)
+        if y is None:
+            raise ValueError(f"{type(self).__name__} requires y to be passed, but the target y is None")
+        y = column_or_1d(labels_on_host(y), warn=True)
         if is_classifier(self):
+            if y.dtype.kind == "f":
+                check_finite(y, "y")
             check_classification_targets(y)
             self.classes_ = np.unique(y)
             if len(self.classes_) < 2:
                 raise ValueError(
                     f"y must hold at least 2 classes, got one class: {self.classes_.tolist()[0]!r}"
                 )
-        sizes = [X.shape[1], *self._hidden_sizes(), len(self.classes_) if is_classifier(self) else 1]
+        sizes = [rows.shape[1], *self._hidden_sizes(), len(self.classes_) if is_classifier(self) else 1]
         if is_classifier(self) and sizes[-1] == 2:
             sizes[-1] = 1
         rng = generator(self.random_state)
-        self._initialise(sizes, X.dtype, rng)
-        term = Term(X, self._encode(y, "y", "X", X))
+        self._initialise(sizes, dtype_of(rows), rng)
+        term = Term(rows, self._encode(y, "y", "X", rows))
         if self.solver == "exact":
-            weights = np.ones(len(X)) if sample_weight is None else sample_weight
-            weights = _check_sample_weight(weights, X, dtype=np.float64, ensure_non_negative=True)
+            weights = _check_sample_weight(
+                labels_on_host(sample_weight),
+                np.empty(len(rows)),
+                dtype=np.float64,
+                ensure_non_negative=True,
+            )
             self._minimise([term], weights / weights.sum(), weights.sum())
             return self
         if sample_weight is not None:
@@ -204,7 +221,7 @@ class SourceModel(BaseEstimator):  # type: ignore[misc]
             self.intercepts_.append(rng.uniform(-bound, bound, n_out).astype(dtype))
 
     def _minimise(self, terms: list[Term], weights: Array, n_rows: float) -> None:
-        X = np.concatenate([term.X for term in terms])
+        X = namespace(terms[0].X).concatenate([term.X for term in terms])
         y = np.concatenate([term.y for term in terms])
         loss, self.n_iter_ = exact.minimise(self._network(), X, y, weights, self.alpha / n_rows)
         self.loss_curve_ = [loss]
@@ -217,21 +234,26 @@ class SourceModel(BaseEstimator):  # type: ignore[misc]
         trainable: Sequence[bool] | None = None,
         changes: dict[str, Any] | None = None,
     ) -> History:
-        network = self._network()
+        network = self._network().beside(terms[0].X)
         validate: Callable[[], float] | None = None
         if self.early_stopping and (split := self._hold_out(terms[-1], rng)):
-            rows, held = split
-            X, y = terms[-1].X[held], terms[-1].y[held]
-            terms = [*terms[:-1], Term(terms[-1].X[rows], terms[-1].y[rows])]
+            last = terms[-1]
+            X, y = last.X[index_of(split[1], last.X)], last.y[split[1]]
+            terms = [*terms[:-1], Term(last.X[index_of(split[0], last.X)], last.y[split[0]])]
 
             def held_out_score() -> float:
-                return self._score(network.scores(X), y)
+                return self._score(to_numpy(network.scores(X)), y)
 
             validate = held_out_score
         names = [name for name in Settings.__dataclass_fields__ if name != "l2"]
         settings = Settings(**{**{name: getattr(self, name) for name in names}, **(changes or {})})
         settings = replace(settings, l2=self.alpha / self._penalty_rows(terms, settings))
-        history = train(network, terms, settings, rng, trainable=trainable, validate=validate)
+        try:
+            history = train(network, terms, settings, rng, trainable=trainable, validate=validate)
+        finally:
+            for kept, trained in zip(self._network().parameters(), network.parameters(), strict=True):
+                if trained is not kept:
+                    kept[...] = to_numpy(trained)
         self.loss_curve_, self.n_iter_ = history.losses, len(history.losses)
         self.validation_scores_ = history.scores if validate else None
         return history
@@ -263,33 +285,36 @@ class SourceModel(BaseEstimator):  # type: ignore[misc]
             loss = "logistic" if len(self.classes_) == 2 else "softmax"
         return Network(self.coefs_, self.intercepts_, self._activation(), loss)
 
-    def _rows(self, X: Any, name: str = "X") -> Array:
-        """Finite rows of the model's width and float type."""
-        dtype = self.coefs_[0].dtype
+    def _scores(self, X: Any) -> Array:
+        """What the head gives for each row (n, n_outputs), on the host."""
+        check_is_fitted(self)
+        rows = self._rows(X)
+        return to_numpy(self._network().beside(rows).scores(rows))
+
+    def _rows(self, X: Any, name: str = "X", beside: Any = None) -> Array:
+        """Finite rows of the model's width and float type; of another name at the home of rows `beside`."""
         if name == "X":
-            rows = validate_data(self, X, reset=False, dtype=dtype, ensure_all_finite=False)
+            rows = check_rows(self, X, reset=False, finite=False)
         else:
-            if hasattr(self, "feature_names_in_") and hasattr(X, "columns"):
-                validate_data(self, X, reset=False, skip_check_array=True)
-            rows = check_array(X, dtype=dtype, ensure_all_finite=False, input_name=name)
+            rows = check_rows_beside(self, X, name, beside, finite=False)
             if rows.shape[1] != self.n_features_in_:
                 raise ValueError(
                     f"{name} must have the model's width d = {self.n_features_in_}, got {rows.shape[1]}"
                 )
-        if not assume_finite():
-            check_finite(rows, name)
-        return np.asarray(rows)
+        if (dtype := self.coefs_[0].dtype) != dtype_of(rows):
+            rows = as_dtype(rows, dtype, home(rows) or HOST)
+        return refuse_not_finite(rows, name)
 
     def _encode(self, y: Any, name: str, of: str, rows: Array) -> Array:
-        """Labels as class numbers, values as the float type of the rows."""
+        """Labels as class numbers, values as the float type of the rows, on the host."""
         if y is None:
             raise ValueError(f"{name} must hold one label per row of {of}, got None")
-        labels = column_or_1d(y, warn=True)
+        labels = column_or_1d(labels_on_host(y), warn=True)
         if len(labels) != len(rows):
             raise ValueError(f"{name} must have one label per row of {of}, {len(rows)}, got {len(labels)}")
         if not is_classifier(self):
             values = check_array(
-                labels, dtype=rows.dtype, ensure_2d=False, ensure_all_finite=False, input_name=name
+                labels, dtype=dtype_of(rows), ensure_2d=False, ensure_all_finite=False, input_name=name
             )
             check_finite(values, name)
             return np.asarray(values)

@@ -5,14 +5,27 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
-from scipy.special import expit
+from scipy import special
 
-from .arrays import Array
+from .algebra import expit
+from .arrays import HOST, Array, as_dtype, beside, dtype_of, home, index_of, namespace
 from .errors import TrainingDivergedError
+from .ops import project
 
-__all__ = ["ACTIVATIONS", "RATES", "History", "Network", "Settings", "Term", "loss_and_gradients", "train"]
+__all__ = [
+    "ACTIVATIONS",
+    "RATES",
+    "History",
+    "Network",
+    "Settings",
+    "Term",
+    "labels_beside",
+    "loss_and_gradients",
+    "train",
+]
 
 ACTIVATIONS = ("identity", "logistic", "tanh", "relu")
 RATES = ("constant", "invscaling", "adaptive")
@@ -23,7 +36,8 @@ SLOWEST_RATE = 1e-6  # "adaptive" gives up below this learning rate, as scikit-l
 class Network:
     """L dense layers: act(x W_l + b_l) in the hidden ones, x W + b in the last.
 
-    `coefs[l]` (q_l, q_{l+1}) and `intercepts[l]` (q_{l+1},) share one dtype; `train` changes them in place.
+    `coefs[l]` (q_l, q_{l+1}) and `intercepts[l]` (q_{l+1},) share one dtype and home, that of the rows they
+    meet; `train` changes them in place.
     `loss` is "squared" (half the mean square), "logistic" (two classes, one output) or "softmax"
     (cross-entropy).
     """
@@ -40,12 +54,17 @@ class Network:
     def hidden(self, X: Array, n_layers: int | None = None) -> Array:
         """Rows after the first `n_layers` hidden layers, all of them by default."""
         for coef, intercept in list(zip(self.coefs, self.intercepts, strict=True))[:-1][:n_layers]:
-            X = _activate(X @ coef + intercept, self.activation)
+            X = _layer(X, coef, intercept, self.activation)
         return X
 
     def scores(self, X: Array) -> Array:
         """What the last layer gives for each row, before any link: (n, n_outputs)."""
-        return self.hidden(X) @ self.coefs[-1] + self.intercepts[-1]
+        return _layer(self.hidden(X), self.coefs[-1], self.intercepts[-1], "identity")
+
+    def beside(self, X: Array) -> Network:
+        """This network for rows X: copies of its arrays on a device, on the host the arrays themselves."""
+        coefs, intercepts = ([beside(part, X) for part in parts] for parts in (self.coefs, self.intercepts))
+        return Network(coefs, intercepts, self.activation, self.loss)
 
     def tail(self, first: int) -> Network:
         """The layers from `first` on, sharing their arrays with this network."""
@@ -54,7 +73,10 @@ class Network:
 
 @dataclass(frozen=True)
 class Term:
-    """One mean loss of the objective, times `weight`. y holds class numbers, or values for "squared"."""
+    """One mean loss of the objective, times `weight`.
+
+    y holds class numbers, or values for "squared", on the host, wherever the rows are.
+    """
 
     X: Array
     y: Array
@@ -97,25 +119,27 @@ class History:
 
 def loss_and_gradients(
     network: Network, X: Array, y: Array, *, weights: Array | None = None
-) -> tuple[float, list[Array]]:
+) -> tuple[Any, list[Array]]:
     """Mean loss of the rows and its gradient by every parameter, in the order of `Network.parameters`.
 
+    All arrays are of one home, y as `labels_beside` gives it; there the results are, the loss in float64.
     `weights` (n,) replace the equal weights 1 / n. No penalty is included. Cost: O(n) times the number of
     parameters.
     """
     outputs = [X]
     for coef, intercept in list(zip(network.coefs, network.intercepts, strict=True))[:-1]:
-        outputs.append(_activate(outputs[-1] @ coef + intercept, network.activation))
-    losses, delta = _output_loss(outputs[-1] @ network.coefs[-1] + network.intercepts[-1], y, network.loss)
+        outputs.append(_layer(outputs[-1], coef, intercept, network.activation))
+    scores = _layer(outputs[-1], network.coefs[-1], network.intercepts[-1], "identity")
+    losses, delta = _output_loss(scores, y, network.loss)
     if weights is None:
-        loss = float(losses.mean(dtype=np.float64))
+        loss = losses.mean(dtype=namespace(losses).float64)
         delta /= len(X)
     else:
-        loss = float(losses @ weights)
+        loss = losses @ weights
         delta *= weights[:, None]
     gradients: list[Array] = []
     for layer in range(len(network.coefs) - 1, -1, -1):
-        gradients += [delta.sum(axis=0), outputs[layer].T @ delta]
+        gradients += [delta.sum(0), outputs[layer].T @ delta]
         if layer > 0:
             delta = delta @ network.coefs[layer].T
             _times_slope(delta, outputs[layer], network.activation)
@@ -135,6 +159,8 @@ def train(
 
     Parameters
     ----------
+    network : its arrays are where the rows are, as `Network.beside` gives them; the host draws the batches
+        and waits for a device at the end of an epoch only
     terms : the losses of the objective. Each step draws a batch from every one; an epoch is one pass over the
         term with the most batches, shorter ones start over.
     trainable : one boolean per array of `network.parameters()`; the others are never written. Leading layers
@@ -148,23 +174,27 @@ def train(
     """
     mask = [True] * (2 * len(network.coefs)) if trainable is None else list(trainable)
     first = next(layer for layer in range(len(mask) // 2) if mask[2 * layer] or mask[2 * layer + 1])
-    terms = [Term(network.hidden(term.X, first) if first else term.X, term.y, term.weight) for term in terms]
+    terms = [
+        Term(network.hidden(term.X, first) if first else term.X, labels_beside(term.y, term.X), term.weight)
+        for term in terms
+    ]
     network, mask = network.tail(first), mask[2 * first :]
+    xp = namespace(terms[0].X)
     moving = [array for array, free in zip(network.parameters(), mask, strict=True) if free]
     optimiser = (_Momentum if settings.solver == "sgd" else _Adam)(moving, settings)
-    streams = [_batches(len(term.X), settings, rng) for term in terms]
+    streams = [_batches(term.X, settings, rng) for term in terms]
     n_steps = max(math.ceil(len(term.X) / settings.rows_per_step(len(term.X))) for term in terms)
     n_rows = max(len(term.X) for term in terms)
     # As in scikit-learn, only plain descent follows a schedule: Adam adapts its steps itself.
     schedule = settings.learning_rate if settings.solver == "sgd" else "constant"
     history = History()
-    best = [array.copy() for array in moving]
+    best = [xp.empty_like(array) for array in moving]
+    _restore(best, moving)
     best_value = -math.inf  # the score held out, or minus the objective
     since_best = 0
     for epoch in range(1, settings.max_iter + 1):
-        totals = np.zeros(len(terms))
-        counts = np.zeros(len(terms))
-        penalty = 0.0
+        totals: list[Any] = [0.0] * len(terms)
+        counts = [0] * len(terms)
         with np.errstate(over="ignore", invalid="ignore", under="ignore"):
             for _ in range(n_steps):
                 gradients: list[Array] | None = None
@@ -179,11 +209,10 @@ def train(
                 for index in range(0, len(mask), 2):
                     gradients[index] += settings.l2 * network.parameters()[index]
                 optimiser.step([g for g, free in zip(gradients, mask, strict=True) if free])
-                if not np.isfinite(totals).all():
-                    break
-            penalty = 0.5 * settings.l2 * sum(float(np.vdot(coef, coef)) for coef in network.coefs)
-        loss = float(np.dot([term.weight for term in terms], totals / counts)) + penalty
-        if not math.isfinite(loss) or not all(np.isfinite(array).all() for array in moving):
+            penalty = 0.5 * settings.l2 * sum(float((coef * coef).sum()) for coef in network.coefs)
+        means = [float(total) / count for total, count in zip(totals, counts, strict=True)]
+        loss = float(np.dot([term.weight for term in terms], means)) + penalty
+        if not math.isfinite(loss) or not all(xp.isfinite(array).all() for array in moving):
             _restore(moving, best)
             raise TrainingDivergedError(
                 f"the training loss must stay finite, got {loss} in epoch {epoch}: scale the columns or "
@@ -220,7 +249,7 @@ class _Momentum:
         self.rate = settings.learning_rate_init
         self.momentum = settings.momentum
         self.nesterov = settings.nesterovs_momentum
-        self.velocities = [np.zeros_like(array) for array in parameters]
+        self.velocities = [namespace(array).zeros_like(array) for array in parameters]
 
     def step(self, gradients: list[Array]) -> None:
         for array, velocity, gradient in zip(self.parameters, self.velocities, gradients, strict=True):
@@ -240,8 +269,9 @@ class _Adam:
         self.parameters = parameters
         self.rate = settings.learning_rate_init
         self.beta_1, self.beta_2, self.epsilon = settings.beta_1, settings.beta_2, settings.epsilon
-        self.means = [np.zeros_like(array) for array in parameters]
-        self.squares = [np.zeros_like(array) for array in parameters]
+        self.xp = namespace(parameters[0])
+        self.means = [self.xp.zeros_like(array) for array in parameters]
+        self.squares = [self.xp.zeros_like(array) for array in parameters]
         self.n_steps = 0
 
     def step(self, gradients: list[Array]) -> None:
@@ -253,15 +283,29 @@ class _Adam:
             mean += (1.0 - self.beta_1) * (gradient - mean)
             gradient *= gradient
             square += (1.0 - self.beta_2) * (gradient - square)
-            array -= (self.rate * unbias) * mean / (np.sqrt(square) + self.epsilon)
+            array -= (self.rate * unbias) * mean / (self.xp.sqrt(square) + self.epsilon)
 
 
-def _batches(n: int, settings: Settings, rng: np.random.Generator) -> Iterator[Array]:
+def labels_beside(y: Array, X: Array) -> Any:
+    """Class numbers or values of rows X, from the host to where the rows are; values in their float type."""
+    return index_of(y, X) if y.dtype.kind == "i" else beside(y, X)
+
+
+def _batches(X: Array, settings: Settings, rng: np.random.Generator) -> Iterator[Array]:
+    n = len(X)
     size = settings.rows_per_step(n)
     while True:
-        order = rng.permutation(n) if settings.shuffle else np.arange(n)
+        order = index_of(rng.permutation(n) if settings.shuffle else np.arange(n), X)
         for start in range(0, n, size):
             yield order[start : start + size]
+
+
+def _layer(X: Array, coef: Array, intercept: Array, activation: str) -> Array:
+    """act(x W + b) of each row."""
+    if namespace(X) is np:
+        return _activate(X @ coef + intercept, activation)
+    outputs: Array = project(X, coef, intercept, activation=activation)
+    return outputs
 
 
 def _activate(Z: Array, activation: str) -> Array:
@@ -270,7 +314,7 @@ def _activate(Z: Array, activation: str) -> Array:
     if activation == "tanh":
         return np.tanh(Z, out=Z)
     if activation == "logistic":
-        return np.asarray(expit(Z, out=Z))
+        return np.asarray(special.expit(Z, out=Z))
     return Z
 
 
@@ -286,16 +330,17 @@ def _times_slope(delta: Array, output: Array, activation: str) -> None:
 
 def _output_loss(Z: Array, y: Array, loss: str) -> tuple[Array, Array]:
     """Loss of each row (n,), and its gradient by the scores Z (n, n_outputs)."""
+    xp, where = namespace(Z), home(Z) or HOST
     if loss == "squared":
         delta = Z - y[:, None]
-        return 0.5 * np.square(delta[:, 0]), delta
+        return 0.5 * delta[:, 0] ** 2, delta
     if loss == "logistic":
-        signs = y[:, None].astype(Z.dtype)
-        return (np.logaddexp(0, Z) - signs * Z)[:, 0], expit(Z) - signs
-    rows = np.arange(len(Z))
-    Z = Z - Z.max(axis=1, keepdims=True)
-    log_norm = np.log(np.exp(Z).sum(axis=1))
-    delta = np.exp(Z - log_norm[:, None])
+        signs = as_dtype(y[:, None], dtype_of(Z), where)
+        return (xp.logaddexp(xp.zeros_like(Z), Z) - signs * Z)[:, 0], expit(Z) - signs
+    rows = where.arange(len(Z))
+    Z = Z - xp.amax(Z, 1)[:, None]
+    log_norm = xp.log(xp.exp(Z).sum(1))
+    delta = xp.exp(Z - log_norm[:, None])
     delta[rows, y] -= 1
     return log_norm - Z[rows, y], delta
 
