@@ -17,10 +17,10 @@ from sklearn.utils.validation import check_is_fitted, column_or_1d, has_fit_para
 
 from .align.base import Aligner, Reweighter
 from .align.domains import fit_arguments, kind_or_numbers, plain_labels, read_domains
-from .arrays import Array, check_finite
+from .arrays import Array, check_finite, index_of, namespace
 from .errors import NoTargetWarning
 from .models import MLPSourceClassifier, MLPSourceRegressor
-from .rows import check_rows
+from .rows import as_given, check_home, check_rows, for_model, labels_on_host
 from .source_model import Freeze, SourceModel
 from .tuning import Rows, check_label_sets, check_mode, checked_labels, for_arrays, tuned
 
@@ -69,7 +69,8 @@ def fine_tune(
     ------
     TypeError : a model of another class.
     ValueError : an unknown mode, source rows missing, widths or lengths that disagree, label sets that
-        differ, a pattern that matches no layer, or nothing left to train.
+        differ, a pattern that matches no layer, or nothing left to train; rows of both domains on different
+        devices.
     TrainingDivergedError : the loss is no longer finite.
     """
     check_mode(mode, freeze, target_model, "target_model")
@@ -82,6 +83,7 @@ def fine_tune(
     check_is_fitted(last)
     if y_target is None:
         raise ValueError("y_target must hold one label per row of X_target, got None")
+    y, y_target = labels_on_host(y), labels_on_host(y_target)
     if (X is None) != (y is None):
         raise ValueError(f"X and y must be given together, got {'y' if X is None else 'X'} alone")
     if mode == "full" and joint and X is None:
@@ -90,8 +92,10 @@ def fine_tune(
         check_label_sets(last.classes_, y_target, "the model", "y_target")
     overrides = {"max_iter": max_iter, "learning_rate_init": learning_rate_init, "random_state": random_state}
     target, source = (X_target, y_target), None if X is None or not joint else (X, y)
-    if source is not None and is_classifier(last):
-        check_label_sets(last.classes_, y, "the model", "y", subset=True)
+    if source is not None:
+        check_home(X_target, "X_target", X)
+        if is_classifier(last):
+            check_label_sets(last.classes_, y, "the model", "y", subset=True)
     if not isinstance(model, Pipeline):
         return _fine_tuned(model, mode, target, source, freeze, target_model, overrides)
     target = (_through(model, X_target, "target"), y_target)
@@ -106,6 +110,7 @@ class _Transfer(BaseEstimator):  # type: ignore[misc]
     """What the two estimators share; their parameters and fitted attributes stand in `TransferClassifier`."""
 
     __metadata_request__fit: ClassVar = {"sample_domain": True, "target_labelled": True}
+    _on_device: ClassVar[bool] = True  # an aligner that is not refuses the rows itself
 
     def __init__(
         self,
@@ -197,7 +202,8 @@ class _Transfer(BaseEstimator):  # type: ignore[misc]
             check_label_sets(classes, y_target, "y", "y_target", subset=not labelled.all())
         source, target = (self._moved(X, kind_or_numbers(of_source)), y), None
         if y_target is not None:
-            target = (self._moved(X_target[labelled], kind_or_numbers(of_target, labelled)), y_target)
+            rows = X_target[index_of(labelled, X_target)]
+            target = (self._moved(rows, kind_or_numbers(of_target, labelled)), y_target)
         self.mode_, self.n_labelled_ = self.mode, int(labelled.sum())
         self.source_ = self._source_model(*source)
         if self.mode == "features":
@@ -212,27 +218,34 @@ class _Transfer(BaseEstimator):  # type: ignore[misc]
         return self
 
     def predict(self, X: Any, *, domain: Any = "target") -> Array:
-        """Predictions (n,) for rows `X` (n, d) of a domain, the target by default."""
+        """Predictions (n,) for rows `X` (n, d) of a domain, the target by default; on the host."""
         rows = self._input(X, domain)
         return np.asarray(self.model_.predict(rows))
 
-    def features(self, X: Any, *, domain: Any = "target") -> Array:
-        """Rows of a domain in the shared feature space: aligned, then f(x) where there is a source model."""
+    def features(self, X: Any, *, domain: Any = "target") -> Any:
+        """Rows of a domain in the shared feature space: aligned, then f(x) where there is a source model.
+
+        They are in the library and on the device of `X`.
+        """
+        return as_given(self._encoded(X, domain), X)
+
+    def _encoded(self, X: Any, domain: Any) -> Any:
         Z = self._aligned(X, domain)
         encoder = self.source_ if self.mode_ == "features" else self.model_
-        return Z if encoder is None else np.asarray(encoder.features(Z))
+        return Z if encoder is None else encoder.features(Z)
 
-    def _input(self, X: Any, domain: Any) -> Array:
+    def _input(self, X: Any, domain: Any) -> Any:
         """What `model_` takes."""
         check_is_fitted(self)
-        return self.features(X, domain=domain) if self.mode_ == "features" else self._aligned(X, domain)
+        rows = self._encoded(X, domain) if self.mode_ == "features" else self._aligned(X, domain)
+        return for_model(self.model_, rows)
 
-    def _aligned(self, X: Any, domain: Any) -> Array:
+    def _aligned(self, X: Any, domain: Any) -> Any:
         check_is_fitted(self)
         return self._moved(check_rows(self, X, reset=False), domain)
 
-    def _moved(self, rows: Array, domain: Any) -> Array:
-        return rows if self.align_ is None else np.asarray(self.align_.transform(rows, domain=domain))
+    def _moved(self, rows: Any, domain: Any) -> Any:
+        return rows if self.align_ is None else self.align_.transform(rows, domain=domain)
 
     def _check_target(self, X_target: Array, labelled: Array) -> None:
         if len(X_target) < 2:
@@ -306,8 +319,9 @@ class _Transfer(BaseEstimator):  # type: ignore[misc]
         for name, part in (("X", source), ("X_target", target)):
             if part is not None:
                 features = part[0] if self.source_ is None else self.source_.features(part[0])
-                parts.append((features, checked_labels(part[1], name, len(features))))
-        Z, y = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
+                parts.append((for_model(model, features), checked_labels(part[1], name, len(features))))
+        rows, labels = zip(*parts, strict=True)
+        Z, y = namespace(rows[0]).concatenate(rows), np.concatenate(labels)
         self.model_ = clone(model)
         if len(parts) == 2 and has_fit_parameter(model, "sample_weight"):
             share = [np.full(len(rows), len(Z) / (2.0 * len(rows))) for rows, _ in parts]
@@ -343,6 +357,10 @@ class TransferClassifier(ClassifierMixin, _Transfer):  # type: ignore[misc]
         source. "features": fit `model` on source rows and labelled target rows, else on the latter alone.
     random_state : seed of the source model made here, and of the tuning; None: the source model's own
 
+    Rows may be CuPy arrays or CUDA tensors where the aligner takes these: they are aligned there, and the
+    source model trains and predicts there. `model` gets its features on the host, unless it is a source model
+    itself. Labels and predictions are on the host.
+
     Fitted: `model_`, what predicts: the tuned copy of `source_`, or with "features" the target model;
     `source_`, the source model before tuning, or None; `align_`, the fitted aligner or None; `mode_`;
     `n_labelled_`, labelled target rows used; `classes_`; `n_features_in_`.
@@ -350,7 +368,7 @@ class TransferClassifier(ClassifierMixin, _Transfer):  # type: ignore[misc]
 
     @available_if(_has_probabilities)  # type: ignore[untyped-decorator]
     def predict_proba(self, X: Any, *, domain: Any = "target") -> Array:
-        """Class probabilities (n, n_classes) for rows `X` (n, d) of a domain, columns as in `classes_`."""
+        """Class probabilities (n, n_classes) for rows `X` of a domain, as `classes_` lists them; on the host."""
         rows = self._input(X, domain)
         return np.asarray(self.model_.predict_proba(rows))
 

@@ -11,8 +11,8 @@ from sklearn.utils import get_tags
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted, has_fit_parameter
 
-from ..arrays import Array, index_of, to_numpy
-from ..rows import check_rows
+from ..arrays import Array, index_of, namespace
+from ..rows import check_rows, for_model, labels_on_host
 from .base import Reweighter
 from .domains import fit_arguments, kind_or_numbers, plain_labels, read_domains
 from .labelled import need_labels
@@ -31,7 +31,8 @@ def make_transfer_pipeline(align: Any, model: Any) -> TransferPipeline:
     align : an aligner such as `CORAL()`, or None for no alignment
     model : a scikit-learn classifier or regressor
 
-    Rows on a GPU are aligned there by an aligner that takes them; `model` gets the aligned rows on the host.
+    Rows on a GPU are aligned there by an aligner that takes them; `model` gets the aligned rows on the host,
+    unless it is one of Isthmus that takes them there.
 
     Returns
     -------
@@ -56,8 +57,8 @@ class TransferPipeline(BaseEstimator):  # type: ignore[misc]
     the aligners' `transform`) they take rows of a source, moved by its own map.
 
     Rows may be CuPy arrays or CUDA tensors where the aligner takes these (or is None). They are aligned on
-    the device and leave it once, aligned, for the model, which is scikit-learn's; labels, weights and what
-    `predict` and its like return are on the host.
+    the device. A source model such as `LinearSourceClassifier` trains there too; for one of scikit-learn's
+    they leave it once, aligned. Labels, weights and what `predict` and its like return are on the host.
 
     Fitted: `align_` (the fitted aligner, or None), `model_` (the fitted model), `n_features_in_`, `classes_`
     where the model has them. Made by `make_transfer_pipeline`.
@@ -111,7 +112,7 @@ class TransferPipeline(BaseEstimator):  # type: ignore[misc]
             assert domains.X_target is not None and domains.y_target is not None
             kind = kind_or_numbers(domains.target_domain, chosen)
             rows = domains.X_target[index_of(chosen, domains.X_target)]
-            moved = np.concatenate([moved, self._aligned(rows, kind)])
+            moved = namespace(moved).concatenate([moved, self._aligned(rows, kind)])
             labels = np.concatenate([labels, plain_labels(domains.y_target[chosen])])
             if weight is not None:
                 rest = np.ones(len(chosen)) if target_weight is None else target_weight
@@ -143,8 +144,9 @@ class TransferPipeline(BaseEstimator):  # type: ignore[misc]
     def score(self, X: Any, y: Any, sample_weight: Any = None, *, domain: Any = "target") -> float:
         """The model's own score (accuracy or R2) on rows `X` of a domain with labels `y`."""
         check_is_fitted(self)
-        extra = {} if sample_weight is None else {"sample_weight": sample_weight}
-        return float(self.model_.score(self._aligned(check_rows(self, X, reset=False), domain), y, **extra))
+        extra = {} if sample_weight is None else {"sample_weight": labels_on_host(sample_weight)}
+        rows = self._aligned(check_rows(self, X, reset=False), domain)
+        return float(self.model_.score(rows, labels_on_host(y), **extra))
 
     @property
     def classes_(self) -> Array:
@@ -160,9 +162,10 @@ class TransferPipeline(BaseEstimator):  # type: ignore[misc]
         tags.non_deterministic = model.non_deterministic
         return tags
 
-    def _aligned(self, rows: Array, domain: Any) -> Array:
-        """Rows of a domain aligned where they are, on the host for the model."""
-        return to_numpy(rows if self.align_ is None else self.align_.transform(rows, domain=domain))
+    def _aligned(self, rows: Array, domain: Any) -> Any:
+        """Rows of a domain aligned where they are, as the model takes them."""
+        moved = rows if self.align_ is None else self.align_.transform(rows, domain=domain)
+        return for_model(self.model, moved)
 
     def _said(self, method: str, X: Any, domain: Any) -> Any:
         check_is_fitted(self)
