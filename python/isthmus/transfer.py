@@ -368,7 +368,7 @@ class TransferClassifier(ClassifierMixin, _Transfer):  # type: ignore[misc]
 
     @available_if(_has_probabilities)  # type: ignore[untyped-decorator]
     def predict_proba(self, X: Any, *, domain: Any = "target") -> Array:
-        """Class probabilities (n, n_classes) for rows `X` of a domain, as `classes_` lists them; on the host."""
+        """Class probabilities (n, n_classes) of rows `X` of a domain, ordered as `classes_`, on the host."""
         rows = self._input(X, domain)
         return np.asarray(self.model_.predict_proba(rows))
 
