@@ -78,7 +78,7 @@ FLOORS = [
         "align",
     ),
     *("splitting", "unlabelled", "per_domain", "scorers", "selection"),
-    *("tuning", "transfer", "candidates", "model_file", "model_shapes", "persist"),
+    *("tuning", "transfer", "fine_tuning", "candidates", "model_file", "model_shapes", "persist"),
     *(
         "verdict",
         "report",

@@ -65,6 +65,7 @@ if TYPE_CHECKING:
     )
     from .displays import EmbeddingDisplay, MeanGapDisplay, SpectrumDisplay
     from .features import NystroemFeatures, RandomFourierFeatures
+    from .fine_tuning import fine_tune
     from .gradient import mmd2_grad
     from .job import transfer
     from .mmd import mmd2, mmd_matrix, permuted_mmd2, witness
@@ -87,7 +88,7 @@ if TYPE_CHECKING:
     )
     from .selection import AlignmentSelection, select_alignment
     from .splitting import DomainSplit, PackedDomains, pack_domains, unpack_domains
-    from .transfer import TransferClassifier, TransferRegressor, fine_tune
+    from .transfer import TransferClassifier, TransferRegressor
     from .two_sample import TwoSampleResult, two_sample_test
     from .unlabelled import (
         density_ratio,
@@ -153,7 +154,7 @@ _MODULE_OF = {
     "block_sums": "ops",
     "density_ratio": "unlabelled",
     "dev_risk": "unlabelled",
-    "fine_tune": "transfer",
+    "fine_tune": "fine_tuning",
     "importance_weighted_score": "unlabelled",
     "kernel_matmul": "ops",
     "kernel_matrix": "ops",
