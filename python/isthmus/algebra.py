@@ -26,8 +26,11 @@ def expit(x: Any) -> Any:
     """1 / (1 + exp(-x)) of each entry, where `x` is."""
     if library(x) == "torch":
         return x.sigmoid()
-    special = "scipy.special" if namespace(x) is np else "cupyx.scipy.special"
-    return import_module(special).expit(x)
+    if namespace(x) is np:
+        from scipy import special
+
+        return special.expit(x)
+    return import_module("cupyx.scipy.special").expit(x)
 
 
 def triangle(x: Any) -> Array:

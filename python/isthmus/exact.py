@@ -56,12 +56,12 @@ def minimise(network: Network, X: Array, y: Array, weights: Array, l2: float) ->
 
 def _ridge(start: Network, X: Array, y: Array, weights: Array, l2: float) -> tuple[Array, Array, int]:
     xp = namespace(X)
-    mean = float(weights @ y / weights.sum())
+    mean = weights @ y / weights.sum()
     rows = xp.concatenate([X, (y - mean)[:, None]], 1) * xp.sqrt(weights)[:, None]
     reduced = triangle(rows)
     left, sizes, right = _singular(reduced[:, :-1], len(X), l2)
     coef = right.T @ (sizes / (sizes**2 + l2) * (left.T @ reduced[:, -1]))
-    return coef[:, None], np.array([mean]), 1
+    return coef[:, None], np.array([float(mean)]), 1
 
 
 def _logistic(start: Network, X: Array, y: Array, weights: Array, l2: float) -> tuple[Array, Array, int]:

@@ -62,7 +62,9 @@ class Network:
         return _layer(self.hidden(X), self.coefs[-1], self.intercepts[-1], "identity")
 
     def beside(self, X: Array) -> Network:
-        """This network for rows X: copies of its arrays on a device, on the host the arrays themselves."""
+        """This network where rows X are: itself on the host, else with copies of its arrays."""
+        if namespace(X) is np:
+            return self
         coefs, intercepts = ([beside(part, X) for part in parts] for parts in (self.coefs, self.intercepts))
         return Network(coefs, intercepts, self.activation, self.loss)
 
