@@ -6,13 +6,13 @@ from dataclasses import dataclass
 from typing import Any, Self
 
 import numpy as np
-from sklearn.utils import _safe_indexing
 from sklearn.utils.validation import check_is_fitted
 
 from .align.domains import domain_numbers, is_list_of_samples
-from .arrays import Array
+from .arrays import Array, to_numpy
 from .per_domain import aligned_rows, found_by_search
 from .plot import ACCENT, SOURCE, TARGET, plane
+from .rows import picked_rows
 
 __all__ = ["EmbeddingDisplay", "MeanGapDisplay", "SpectrumDisplay"]
 
@@ -21,7 +21,8 @@ __all__ = ["EmbeddingDisplay", "MeanGapDisplay", "SpectrumDisplay"]
 class EmbeddingDisplay:
     """Source and target rows on their two leading principal axes, before and after alignment.
 
-    Each panel has axes of its own, of all its rows. At most 400 rows of each domain are drawn.
+    Each panel has axes of its own, of all its rows. At most 400 rows of each domain are drawn. Rows on a GPU
+    are aligned there and drawn from a copy on the host, as in `MeanGapDisplay`.
     After `plot`: `axes_` (before, after), `figure_`.
     """
 
@@ -154,10 +155,10 @@ def _before_and_after(
     source, target = _sides(X, X_target, sample_domain)
 
     def given(rows: Any, domain: Any) -> Array:
-        return np.asarray(rows, dtype=np.float64)
+        return np.asarray(to_numpy(rows), dtype=np.float64)
 
     def moved(rows: Any, domain: Any) -> Array:
-        return aligned_rows(estimator, rows, domain)
+        return to_numpy(aligned_rows(estimator, rows, domain))
 
     before, after = (
         (np.concatenate([show(*part) for part in source]), np.concatenate([show(*part) for part in target]))
@@ -176,7 +177,7 @@ def _sides(X: Any, X_target: Any, sample_domain: Any) -> tuple[list[tuple[Any, A
         for name, place in zip(("source rows (>= 0)", "target rows (< 0)"), places, strict=True):
             if not len(place):
                 raise ValueError(f"sample_domain must name rows of both sides, got no {name}")
-        return tuple([(_safe_indexing(X, place), numbers[place])] for place in places)
+        return tuple([(picked_rows(X, place), numbers[place])] for place in places)
     return tuple(
         [(part, np.full(len(part), first + step * i)) for i, part in enumerate(rows)]
         if is_list_of_samples(rows)

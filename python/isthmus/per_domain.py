@@ -10,7 +10,8 @@ from sklearn.model_selection._search import BaseSearchCV
 from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import has_fit_parameter
 
-from .arrays import Array
+from .arrays import Array, widened
+from .rows import as_array
 from .splitting import DomainSplit
 
 __all__ = ["aligned_rows", "fit_names", "found_by_search", "respond"]
@@ -31,8 +32,8 @@ def respond(estimator: Any, method: str, rows: Any, domain: Any) -> Array:
     return np.asarray(call(rows, domain=domain) if _takes(call, "domain") else call(rows))
 
 
-def aligned_rows(estimator: Any, rows: Any, domain: Any, *, predicted: bool = False) -> Array:
-    """Rows of a domain in the space in which `estimator` predicts, as float64.
+def aligned_rows(estimator: Any, rows: Any, domain: Any, *, predicted: bool = False) -> Any:
+    """Rows of a domain in the space in which `estimator` predicts, as float64; on a GPU where they are there.
 
     The first that fits: the `best_estimator_` of a search; the steps of a Pipeline before the last, then the
     last; `features(rows, domain=)`; the fitted aligner `align_`; `transform(rows, domain=)`; the rows as they
@@ -47,10 +48,10 @@ def aligned_rows(estimator: Any, rows: Any, domain: Any, *, predicted: bool = Fa
     if hasattr(estimator, "features") and _takes(estimator.features, "domain"):
         rows = estimator.features(rows, domain=domain)
     elif align is not None:
-        rows = align.transform(np.asarray(rows), domain=domain)  # whoever has `align_` fitted it on arrays
+        rows = align.transform(as_array(rows), domain=domain)  # whoever has `align_` fitted it on arrays
     elif hasattr(estimator, "transform") and _takes(estimator.transform, "domain"):
         rows = estimator.transform(rows, domain=domain)
-    return np.asarray(rows, dtype=np.float64)
+    return widened(as_array(rows))
 
 
 def found_by_search(estimator: Any) -> Any:

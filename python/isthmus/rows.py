@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from sklearn.utils import _safe_indexing
 from sklearn.utils.validation import check_array, validate_data
 
 from . import arrays, backends
@@ -12,12 +13,14 @@ from .arrays import Array
 from .config import assume_finite
 
 __all__ = [
+    "as_array",
     "as_given",
     "check_home",
     "check_rows",
     "check_rows_beside",
     "for_model",
     "labels_on_host",
+    "picked_rows",
     "refuse_not_finite",
 ]
 
@@ -86,9 +89,20 @@ def for_model(model: Any, rows: Any) -> Any:
     return rows if getattr(model, "_on_device", False) else arrays.to_numpy(rows)
 
 
+def picked_rows(X: Any, numbers: Array) -> Any:
+    """Rows of an array or a table by their numbers (m,) on the host, where `X` is."""
+    on_host = (arrays.home(X) or arrays.HOST).on_host
+    return _safe_indexing(X, numbers) if on_host else X[arrays.index_of(numbers, X)]
+
+
 def labels_on_host(y: Any) -> Any:
     """Labels or weights as they are; a CuPy array or a tensor as a numpy array."""
     return y if arrays.library(y) is None else arrays.to_numpy(y)
+
+
+def as_array(rows: Any) -> Any:
+    """Rows of an array, a list or a table as a numpy array; those on a GPU as they are."""
+    return np.asarray(rows) if (arrays.home(rows) or arrays.HOST).on_host else rows
 
 
 def as_given(values: Any, X: Any) -> Any:

@@ -9,15 +9,15 @@ import numpy as np
 from sklearn import config_context
 from sklearn.base import BaseEstimator, clone, is_classifier, is_regressor
 from sklearn.metrics import accuracy_score, r2_score
-from sklearn.utils import _safe_indexing
 from sklearn.utils.metadata_routing import UNUSED
 
 from .align.domains import domain_numbers, label_array, plain_labels
-from .arrays import Array
+from .arrays import Array, namespace
 from .kernel_base import Kernel
 from .kernels import DEFAULT_KERNEL
 from .mmd import mmd2
 from .per_domain import aligned_rows, fit_names, found_by_search, respond
+from .rows import as_array, picked_rows
 from .unlabelled import (
     density_ratio,
     dev_risk,
@@ -58,6 +58,10 @@ class UnlabelledScorer(BaseEstimator):  # type: ignore[misc]
     as target rows, and a scorer that needs source rows takes those of its parameter `source`.
 
     The `y` of target rows is never read.
+
+    Rows may be CuPy arrays or CUDA tensors where the estimator takes these. MMD is computed there; what tells
+    the domains apart (importance weights, DEV, proxy A-distance) is a classifier of scikit-learn, which gets
+    a copy of the aligned rows on the host.
     """
 
     __metadata_request__score: ClassVar = {"estimator": UNUSED, "sample_domain": True}
@@ -105,8 +109,8 @@ class UnlabelledScorer(BaseEstimator):  # type: ignore[misc]
         numbers = domain_numbers(sample_domain, np.shape(X)[0])
         of_source, of_target = np.flatnonzero(numbers >= 0), np.flatnonzero(numbers < 0)
         labels = None if y is None else plain_labels(label_array(y)[of_source])
-        source = _Sample(_safe_indexing(X, of_source), numbers[of_source], labels)
-        return source, _Sample(_safe_indexing(X, of_target), numbers[of_target], None)
+        source = _Sample(picked_rows(X, of_source), numbers[of_source], labels)
+        return source, _Sample(picked_rows(X, of_target), numbers[of_target], None)
 
     def _value(self, estimator: Any, source: _Sample, target: _Sample) -> float:
         """The score: what every scorer brings."""
@@ -288,7 +292,7 @@ class CircularValidation(UnlabelledScorer):
     @staticmethod
     def _backward(estimator: Any, source: _Sample, target: _Sample, pseudo: Array) -> Array:
         """What a clone says of the source rows after a fit with the domains exchanged."""
-        rows = [np.asarray(part.rows) for part in (target, source)]
+        rows = [as_array(part.rows) for part in (target, source)]
         labels = np.concatenate([pseudo, np.repeat(pseudo[:1], len(rows[1]))])  # of source rows: never read
         if isinstance(target.domain, str):
             new_target, domain = "target", np.repeat([0, -1], [len(part) for part in rows])
@@ -299,7 +303,7 @@ class CircularValidation(UnlabelledScorer):
             takers = fit_names(copy, "sample_domain")
             try:
                 if takers:
-                    copy.fit(np.concatenate(rows), labels, **dict.fromkeys(takers, domain))
+                    copy.fit(namespace(rows[0]).concatenate(rows), labels, **dict.fromkeys(takers, domain))
                 else:
                     copy.fit(rows[0], pseudo)
             except ValueError as error:

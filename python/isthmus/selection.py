@@ -27,6 +27,7 @@ from .align.scaling import StandardScaling
 from .align.subspace import SubspaceAlignment
 from .arrays import Array
 from .per_domain import fit_names, respond
+from .rows import labels_on_host, picked_rows
 from .splitting import DomainSplit, PackedDomains, pack_domains
 
 __all__ = ["AlignmentSelection", "select_alignment"]
@@ -182,6 +183,8 @@ def select_alignment(
     ValueError : an unknown scorer, two methods of one name, a domain with too few rows for the folds. What
         stops source only stops all; another method that fails is a FitFailedWarning and a row of NaN.
 
+    Rows may be CuPy arrays or CUDA tensors where all methods take these, as those of `methods=None` do.
+
     Cost: (n_splits * methods) + 1 fits.
     """
     packed = pack_domains(X, X_target, y, y_target, target_labelled=target_labelled)
@@ -207,9 +210,8 @@ def select_alignment(
                     fitted = _fitted(estimator, packed, train)
                     seconds[i, k] = perf_counter() - start
                     for key, one in chosen_by.items():
-                        found[key][i, k] = one(
-                            fitted, packed.X[test], packed.y[test], sample_domain=packed.sample_domain[test]
-                        )
+                        rows, of_domain = picked_rows(packed.X, test), packed.sample_domain[test]
+                        found[key][i, k] = one(fitted, rows, packed.y[test], sample_domain=of_domain)
                     if truth is not None:
                         target_score[i, k] = _target_score(fitted, packed, truth, test)
                 except Exception as error:
@@ -264,19 +266,22 @@ def _fitted(estimator: Any, packed: PackedDomains, rows: Array) -> Any:
     named = {key: values for name, values in given.items() for key in fit_names(estimator, name)}
     if not named:  # it would learn what stands in place of the labels
         rows = rows[(packed.sample_domain[rows] >= 0) | packed.target_labelled[rows]]
-    return clone(estimator).fit(packed.X[rows], packed.y[rows], **named)
+    return clone(estimator).fit(picked_rows(packed.X, rows), packed.y[rows], **named)
 
 
 def _target_score(fitted: Any, packed: PackedDomains, truth: Array, test: Array) -> float:
     held_out = test[packed.sample_domain[test] < 0]
-    predicted = respond(fitted, "predict", packed.X[held_out], packed.sample_domain[held_out])
+    rows, of_domain = picked_rows(packed.X, held_out), packed.sample_domain[held_out]
+    predicted = respond(fitted, "predict", rows, of_domain)
     metric = r2_score if is_regressor(fitted) else accuracy_score
     return float(metric(truth[held_out], predicted))
 
 
 def _truth(y_target_test: Any, packed: PackedDomains) -> Array:
     """True labels (n,) of the target rows at their places among all rows."""
+    y_target_test = labels_on_host(y_target_test)
     parts = y_target_test if isinstance(y_target_test, list | tuple) else [y_target_test]
+    parts = [labels_on_host(part) for part in parts]
     nested = all(np.ndim(part) == 1 for part in parts)
     labels = np.concatenate([np.asarray(part) for part in parts]) if nested else np.asarray(y_target_test)
     n_target = int(np.sum(packed.sample_domain < 0))

@@ -13,7 +13,8 @@ from sklearn.model_selection import BaseCrossValidator
 from sklearn.utils.validation import _num_samples
 
 from .align.domains import domain_numbers, label_array, plain_labels, read_domains
-from .arrays import Array, generator
+from .arrays import Array, generator, index_of, namespace
+from .rows import as_array, labels_on_host
 
 __all__ = ["DomainSplit", "PackedDomains", "pack_domains", "unpack_domains"]
 
@@ -66,7 +67,8 @@ def pack_domains(
     ValueError : rows that are not 2-d, values that are not finite, widths, feature names or lengths that
         disagree, target labels without source labels.
 
-    Cost: one copy of the rows. float32 stays where all rows are.
+    Cost: one copy of the rows, on the GPU where they are on one; the rest is on the host. float32 stays where
+    all rows are.
     """
     if X_target is None:
         raise ValueError("X_target must hold the target rows, got None")
@@ -77,6 +79,7 @@ def pack_domains(
     if domains.y_source is None and domains.y_target is not None:
         raise ValueError("y_target needs the labels y of the source beside it, got y=None")
     n_source, n_target = len(domains.X_source), len(domains.target_labelled)
+    target_weight = labels_on_host(target_weight)
     if target_weight is not None and np.shape(target_weight) != (n_target,):
         raise ValueError(
             f"target_weight must have one entry per target row, shape ({n_target},), "
@@ -89,7 +92,7 @@ def pack_domains(
         )
         weight = np.concatenate([np.asarray(part, dtype=np.float64) for part in parts])
     return PackedDomains(
-        np.concatenate([domains.X_source, domains.X_target]),
+        namespace(domains.X_source).concatenate([domains.X_source, domains.X_target]),
         _filled(domains.y_source, domains.y_target, domains.target_labelled),
         np.concatenate([domains.source_domain, domains.target_domain]),
         np.concatenate([np.zeros(n_source, dtype=bool), domains.target_labelled]),
@@ -116,19 +119,23 @@ def unpack_domains(
     ------
     ValueError : no row of a side, or lengths that disagree.
     """
-    rows = np.asarray(X)
+    rows = as_array(X)
     number = domain_numbers(sample_domain, len(rows))
     _check_both_sides(number)
     labels = None if y is None else label_array(y)
-    labelled = np.zeros(len(rows), bool) if target_labelled is None else np.asarray(target_labelled, bool)
+    labelled = np.zeros(len(rows), bool)
+    if target_labelled is not None:
+        labelled = np.asarray(labels_on_host(target_labelled), bool)
     for name, values in (("y", labels), ("target_labelled", labelled)):
         if values is not None and len(values) != len(rows):
             raise ValueError(f"{name} must have one entry per row of X, {len(rows)}, got {len(values)}")
 
-    def cut(values: Array | None, side: Array) -> Any:
+    def cut(values: Any, side: Array) -> Any:
         if values is None:
             return None
-        parts = [plain_labels(values[number == one]) for one in side]
+        parts = [values[index_of(number == one, values)] for one in side]
+        if values is labels:
+            parts = [plain_labels(part) for part in parts]
         return parts if len(parts) > 1 else parts[0]
 
     numbers = np.unique(number)
@@ -247,6 +254,8 @@ def _classes(y: Array) -> Array:
 
 class _PackDomains(BaseEstimator):  # type: ignore[misc]
     """Stands for the estimator that checks of rows name and write to."""
+
+    _on_device: ClassVar[bool] = True
 
 
 def _filled(y: Array | None, y_target: Array | None, labelled: Array) -> Array | None:

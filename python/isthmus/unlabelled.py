@@ -10,7 +10,7 @@ from scipy.special import logsumexp, xlogy
 from sklearn.model_selection import StratifiedKFold
 
 from .align.domain_classifier import fit_domain_classifier, ratio_of_densities
-from .arrays import Array, check_finite, generator
+from .arrays import Array, check_finite, generator, to_numpy
 
 __all__ = [
     "density_ratio",
@@ -34,7 +34,7 @@ def density_ratio(
 
     Parameters
     ----------
-    X, X_target : rows (ns, d) and (nt, d)
+    X, X_target : rows (ns, d) and (nt, d); from a GPU they are copied to the host, where the classifier is
     classifier : a scikit-learn classifier with `predict_proba`; None: LogisticRegression on scaled columns
     n_folds : int >= 2, parts of the cross-fit; at most the rows of the smaller domain
     random_state : how rows are dealt to the parts
@@ -175,7 +175,7 @@ def proxy_a_distance(
 
 
 def _matrix(X: Any, name: str) -> Array:
-    rows = np.asarray(X, dtype=np.float64)
+    rows = np.asarray(to_numpy(X), dtype=np.float64)
     if rows.ndim != 2:
         raise ValueError(f"{name} must be a 2-d array of rows, got shape {rows.shape}")
     check_finite(rows, name)
