@@ -299,6 +299,32 @@ def test_a_classifier_of_scikit_learn_gets_features_on_the_host(device):
     assert_close(there.predict_proba(device(X)), plain.predict_proba(X), "float32")
 
 
+@pytest.mark.parametrize("capability", [75, 90])
+def test_a_model_trains_on_the_kernels_of_a_gpu(emulated_gpu, capability):
+    emulated_gpu.capability = capability
+    move = emulated_gpu.torch.from_numpy
+    options = {"batch_size": 24, "max_iter": 1, "random_state": 0}
+    for model in (im.MLPSourceClassifier((5,), "tanh", **options), im.LinearSourceRegressor()):
+        X, y, *_ = toy(model, "float32")
+        plain, there = clone(model).fit(X, y), clone(model).fit(move(X), y)
+        emulated_gpu.launched.clear()
+        assert_same_fit(there, plain, "float32")
+        assert_same_answers(there, plain, move, X, "float32")
+        assert emulated_gpu.launched and all("project" in name for name in emulated_gpu.launched)
+
+
+@pytest.mark.parametrize("model", [MODELS[0], MODELS[5], TRANSFERS[1], TRANSFERS[4]], ids=repr)
+def test_features_of_a_tensor_on_the_host_are_a_tensor(model):
+    torch = pytest.importorskip("torch")
+    X, y, *target = toy(model)
+    given = target if "Transfer" in type(model).__name__ else ()
+    plain = clone(model).fit(X, y, *given)
+    found = plain.features(torch.from_numpy(X))
+    assert isinstance(found, torch.Tensor)
+    np.testing.assert_array_equal(found.numpy(), plain.features(X))
+    np.testing.assert_array_equal(plain.predict(torch.from_numpy(X)), plain.predict(X))
+
+
 @pytest.mark.gpu
 @every_model
 @both_types
