@@ -135,7 +135,14 @@ def torch_as_device(monkeypatch: pytest.MonkeyPatch) -> Any:
     def real(x: Any, name: str) -> Any:
         return x.detach() if x.is_floating_point() else x.detach().to(torch.float64)
 
+    def asarray(self: Any, values: Any, dtype: Any, plain: Any = arrays.Home.asarray) -> Any:
+        made = plain(self, values, dtype)
+        return made if self.on_host or isinstance(values, torch.Tensor) else made.clone()
+
     monkeypatch.setattr(arrays, "home", home)
+    # What goes to a GPU or comes from it is a copy.
+    monkeypatch.setattr(arrays.Home, "asarray", asarray)
+    monkeypatch.setattr(torch.Tensor, "cpu", torch.Tensor.clone)
     monkeypatch.setattr(arrays, "_real_torch", real)
     monkeypatch.setattr(arrays.Home, "on_host", property(lambda self: self.library != "torch"))
     monkeypatch.setattr(arrays.Home, "free_bytes", lambda self: 1 << 34)
