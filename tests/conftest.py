@@ -231,6 +231,19 @@ def device(torch_as_device: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[An
     torch.set_num_threads(threads)
 
 
+@pytest.fixture
+def leaving(device: Any, torch_as_device: Any, monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, ...]]:
+    """Shapes of what was copied from the device to the host."""
+    shapes = []
+
+    def recorded(tensor: Any, plain: Any = torch_as_device.Tensor.numpy) -> Any:
+        shapes.append(tuple(tensor.shape))
+        return plain(tensor)
+
+    monkeypatch.setattr(torch_as_device.Tensor, "numpy", recorded)
+    return shapes
+
+
 @pytest.fixture(params=["torch", "cupy"])
 def gpu(request: pytest.FixtureRequest) -> Iterator[Any]:
     """Moves numpy arrays to a GPU; in the end each library gives back the memory it keeps from the other."""

@@ -176,19 +176,6 @@ def test_frozen_arrays_keep_their_bits_on_a_device(device, model):
     assert_same_fit(there, plain, "float64")
 
 
-@pytest.fixture
-def leaving(device, torch_as_device, monkeypatch):
-    """Shapes of what is copied from the device to the host."""
-    shapes = []
-
-    def recorded(tensor, plain=torch_as_device.Tensor.numpy):
-        shapes.append(tuple(tensor.shape))
-        return plain(tensor)
-
-    monkeypatch.setattr(torch_as_device.Tensor, "numpy", recorded)
-    return shapes
-
-
 @every_model
 def test_rows_never_leave_the_device(device, leaving, model):
     X, y, X_target, y_target = toy(model)
