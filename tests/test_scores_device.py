@@ -51,6 +51,11 @@ def check(estimator, scorer, move):
     expected = scorer(plain, rows, y, sample_domain=domain)
     found = scorer(there, move(rows), move(y), sample_domain=move(domain))
     assert found == pytest.approx(expected, rel=1e-6, abs=1e-9)
+    if "source" in scorer.get_params():
+        source, target = (rows[domain == 0], y[domain == 0]), rows[domain < 0]
+        moved = clone(scorer).set_params(source=(move(source[0]), move(source[1])))
+        expected = clone(scorer).set_params(source=source)(plain, target)
+        assert moved(there, move(target)) == pytest.approx(expected, rel=1e-6, abs=1e-9)
 
 
 @every_case

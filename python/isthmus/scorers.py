@@ -17,7 +17,7 @@ from .kernel_base import Kernel
 from .kernels import DEFAULT_KERNEL
 from .mmd import mmd2
 from .per_domain import aligned_rows, fit_names, found_by_search, respond
-from .rows import as_array, picked_rows
+from .rows import as_array, labels_on_host, picked_rows
 from .unlabelled import (
     density_ratio,
     dev_risk,
@@ -105,7 +105,7 @@ class UnlabelledScorer(BaseEstimator):  # type: ignore[misc]
     def _two_samples(self, X: Any, y: Any, sample_domain: Any) -> tuple[_Sample, _Sample]:
         if sample_domain is None:
             rows, labels = ((), None) if self.source is None else self.source
-            return _Sample(rows, "source", labels), _Sample(X, "target", None)
+            return _Sample(rows, "source", labels_on_host(labels)), _Sample(X, "target", None)
         numbers = domain_numbers(sample_domain, np.shape(X)[0])
         of_source, of_target = np.flatnonzero(numbers >= 0), np.flatnonzero(numbers < 0)
         labels = None if y is None else plain_labels(label_array(y)[of_source])
