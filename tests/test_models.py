@@ -403,6 +403,15 @@ def test_float32_stays_float32_and_agrees_with_float64(model):
         np.testing.assert_allclose(narrow.predict(X), wide.predict(X), atol=1e-3)
 
 
+def test_half_precision_rows_train_a_float32_model():
+    X, y = iris()
+    half = X.astype(np.float16)
+    model = im.LinearSourceClassifier().fit(half, y)
+    single = im.LinearSourceClassifier().fit(half.astype(np.float32), y)
+    assert model.coefs_[0].dtype == np.float32
+    np.testing.assert_array_equal(model.coefs_[0], single.coefs_[0])
+
+
 @pytest.mark.filterwarnings(UNSETTLED)
 @pytest.mark.parametrize("kind", [im.MLPSourceClassifier, im.LinearSourceClassifier])
 @pytest.mark.parametrize(
