@@ -36,7 +36,7 @@ def minimise(network: Network, X: Array, y: Array, weights: Array, l2: float) ->
     Cost: O(n d^2) for the basis of singular vectors, O(n d n_outputs) an iteration; O(n d) memory.
     """
     X = widened(X)
-    y, shares = labels_beside(y, X), beside(weights, X)
+    y, shares = labels_beside(y, X, network.loss), beside(weights, X)
     mean = to_numpy(shares @ X / float(weights.sum()))
     X = X - beside(mean, X)
     find = _ridge if network.loss == "squared" else _logistic

@@ -11,7 +11,7 @@ import numpy as np
 from scipy import special
 
 from .algebra import expit
-from .arrays import HOST, Array, as_dtype, beside, dtype_of, home, index_of, namespace
+from .arrays import HOST, Array, beside, home, index_of, like, namespace
 from .errors import TrainingDivergedError
 from .ops import project
 
@@ -177,7 +177,11 @@ def train(
     mask = [True] * (2 * len(network.coefs)) if trainable is None else list(trainable)
     first = next(layer for layer in range(len(mask) // 2) if mask[2 * layer] or mask[2 * layer + 1])
     terms = [
-        Term(network.hidden(term.X, first) if first else term.X, labels_beside(term.y, term.X), term.weight)
+        Term(
+            network.hidden(term.X, first) if first else term.X,
+            labels_beside(term.y, term.X, network.loss),
+            term.weight,
+        )
         for term in terms
     ]
     network, mask = network.tail(first), mask[2 * first :]
@@ -288,9 +292,9 @@ class _Adam:
             array -= (self.rate * unbias) * mean / (self.xp.sqrt(square) + self.epsilon)
 
 
-def labels_beside(y: Array, X: Array) -> Any:
-    """Class numbers or values of rows X, from the host to where the rows are; values in their float type."""
-    return index_of(y, X) if y.dtype.kind == "i" else beside(y, X)
+def labels_beside(y: Array, X: Array, loss: str) -> Any:
+    """Labels of rows X, from the host to where these are: column numbers for "softmax", else floats as X."""
+    return index_of(y, X) if loss == "softmax" else like(y, X)
 
 
 def _batches(X: Array, settings: Settings, rng: np.random.Generator) -> Iterator[Array]:
@@ -332,14 +336,14 @@ def _times_slope(delta: Array, output: Array, activation: str) -> None:
 
 def _output_loss(Z: Array, y: Array, loss: str) -> tuple[Array, Array]:
     """Loss of each row (n,), and its gradient by the scores Z (n, n_outputs)."""
-    xp, where = namespace(Z), home(Z) or HOST
+    xp = namespace(Z)
     if loss == "squared":
         delta = Z - y[:, None]
         return 0.5 * delta[:, 0] ** 2, delta
     if loss == "logistic":
-        signs = as_dtype(y[:, None], dtype_of(Z), where)
+        signs = y[:, None]
         return (xp.logaddexp(xp.zeros_like(Z), Z) - signs * Z)[:, 0], expit(Z) - signs
-    rows = where.arange(len(Z))
+    rows = (home(Z) or HOST).arange(len(Z))
     Z = Z - xp.amax(Z, 1)[:, None]
     log_norm = xp.log(xp.exp(Z).sum(1))
     delta = xp.exp(Z - log_norm[:, None])
