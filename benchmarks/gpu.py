@@ -1,7 +1,8 @@
 """The GPU cases: contenders checked, then timed in turns by events: `python -m benchmarks.gpu --json FILE`.
 
-Prints a short table last. A time is that of one call between two events on the current stream, launches and
-their gaps included; medians over rounds in alternating order.
+Prints a short table last. A time is that of one of several calls in a row between two events on the current
+stream, launches and their gaps included; medians over rounds in alternating order. The report has the time
+of a call alone too, `alone_ms`.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from .measure import ratio
 
 ROUNDS, WARM_UP, SLOW = 20, 3, 200.0  # a call of more milliseconds takes part in four rounds
 WARM_SECONDS = 0.2  # of calls before the rounds, in which an idle GPU raises its clock
+TOGETHER, MOST_TOGETHER = 5.0, 32  # milliseconds of calls in a row
 SCHEMA = 1
 
 
@@ -120,7 +122,7 @@ def measure(
             calls[name] = call
         else:
             found["skipped"][name] = f"wrong by {error:.1e}, at most {promise:.0e}"
-    found["milliseconds"], failures = interleave(calls, rounds, device)
+    found["milliseconds"], found["alone_ms"], failures = interleave(calls, rounds, device)
     found["skipped"] |= failures
     _release(device)
     return found | _summary(gpu_case, found)
@@ -128,18 +130,20 @@ def measure(
 
 def interleave(
     calls: dict[str, Callable[[], Any]], rounds: int, device: str
-) -> tuple[dict[str, list[float]], dict[str, str]]:
+) -> tuple[dict[str, list[float]], dict[str, float], dict[str, str]]:
     """Milliseconds of each call, one number a round, in the order A B, B A, A B, ...; and why some have none.
 
-    Each library keeps the memory it has used, so that a call may fail beside the others.
+    A number is that of one of as many calls in a row as take TOGETHER milliseconds. Second, the least time of
+    a call alone on an idle GPU, which waits for what the host does first. Each library keeps the memory it
+    has used, so that a call may fail beside the others.
     """
     times: dict[str, list[float]] = {name: [] for name in calls}
     first: dict[str, float] = {}
     failures: dict[str, str] = {}
 
-    def timed(name: str) -> float:
+    def timed(name: str, count: int = 1) -> float:
         try:
-            return _timed(calls[name], device)
+            return _timed(calls[name], count, device)
         except Exception as failed:
             failures[name] = f"beside the others it {_failure(failed)}"
             times.pop(name)
@@ -154,30 +158,32 @@ def interleave(
     for number in range(rounds):
         for name in [*times] if number % 2 == 0 else [*reversed(times)]:
             if first[name] <= SLOW or number < 4:
-                milliseconds = timed(name)
+                milliseconds = timed(name, max(1, min(MOST_TOGETHER, int(TOGETHER / max(first[name], 1e-3)))))
                 if name in times:
                     times[name].append(milliseconds)
-    return times, failures
+    return times, first, failures
 
 
 def _failure(error: Exception) -> str:
     return f"failed: {str(error).strip().partition(chr(10))[0] or type(error).__name__}"
 
 
-def _timed(call: Callable[[], Any], device: str) -> float:
-    """Milliseconds between two events around a call on an idle GPU; of a clock on the CPU."""
+def _timed(call: Callable[[], Any], count: int, device: str) -> float:
+    """Milliseconds a call, of some between two events on a GPU idle at first; of a clock on the CPU."""
     if device == "cpu":
         begin = perf_counter()
-        call()
-        return 1e3 * (perf_counter() - begin)
+        for _ in range(count):
+            call()
+        return 1e3 * (perf_counter() - begin) / count
     cuda = library("torch").cuda
     cuda.synchronize()
     start, end = (cuda.Event(enable_timing=True) for _ in range(2))
     start.record()
-    call()
+    for _ in range(count):
+        call()
     end.record()
     end.synchronize()
-    return float(start.elapsed_time(end))
+    return float(start.elapsed_time(end)) / count
 
 
 def _free_bytes(device: str) -> float:

@@ -97,12 +97,13 @@ def test_a_contender_that_fails_beside_the_others_is_left_out(monkeypatch):
             raise RuntimeError("out of memory\nsecond line" if name == "late" else "")
 
     calls = {
-        "sound": lambda: call("sound", 99),
+        "sound": lambda: call("sound", 999),
         "early": lambda: call("early", 0),
         "late": lambda: call("late", 5),
     }
-    times, failures = gpu.interleave(calls, 4, "cpu")
+    times, alone, failures = gpu.interleave(calls, 4, "cpu")
     assert set(times) == {"sound"} and len(times["sound"]) == 4
+    assert 0 < alone["sound"] < gpu.TOGETHER and made["sound"] == gpu.WARM_UP + 4 * gpu.MOST_TOGETHER
     assert failures == {
         "early": "beside the others it failed: RuntimeError",
         "late": "beside the others it failed: out of memory",
