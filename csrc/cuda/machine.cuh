@@ -43,6 +43,8 @@ void stream16(float* to, const float (&from)[4]);
 void stream16(double* to, const double (&from)[2]);
 void multiply_bf16(float (&sum)[4], const unsigned (&a)[4], const unsigned (&b)[2]);
 unsigned two_bf16(float low, float high);
+void load_fragments(unsigned (&to)[4], const void* row);
+void load_transposed(unsigned (&to)[4], const void* row);
 unsigned bits_of(float x);
 float float_of(unsigned bits);
 unsigned long long high_product(unsigned long long a, unsigned long long b);
@@ -150,6 +152,30 @@ ISTHMUS_DEVICE unsigned two_bf16(float low, float high) {
 #else
     (void)low, (void)high, __trap();
     return 0;
+#endif
+}
+// Four matrices of 8 x 8 numbers of 16 bits from shared memory: lane 8 i + r names row r of matrix i, 16 bytes on their
+// border; to[i] are numbers 2 (lane % 4) and the next of row lane / 4, or of that column. PTX ldmatrix.
+ISTHMUS_DEVICE void load_fragments(unsigned (&to)[4], const void* row) {
+#if __CUDA_ARCH__ >= 800
+    const unsigned at = unsigned(__cvta_generic_to_shared(row));
+    asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0, %1, %2, %3}, [%4];"
+                 : "=r"(to[0]), "=r"(to[1]), "=r"(to[2]), "=r"(to[3])
+                 : "r"(at)
+                 : "memory");
+#else
+    (void)to, (void)row, __trap();
+#endif
+}
+ISTHMUS_DEVICE void load_transposed(unsigned (&to)[4], const void* row) {
+#if __CUDA_ARCH__ >= 800
+    const unsigned at = unsigned(__cvta_generic_to_shared(row));
+    asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0, %1, %2, %3}, [%4];"
+                 : "=r"(to[0]), "=r"(to[1]), "=r"(to[2]), "=r"(to[3])
+                 : "r"(at)
+                 : "memory");
+#else
+    (void)to, (void)row, __trap();
 #endif
 }
 ISTHMUS_DEVICE unsigned bits_of(float x) { return __float_as_uint(x); }

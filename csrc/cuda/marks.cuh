@@ -9,14 +9,14 @@
 namespace isthmus::ISTHMUS_ARCH {
 namespace {
 
-constexpr Size kMoreMarks = 8;
+constexpr int kMarkBlock = 16;  // assignments that tensor cores take at once
 
 ISTHMUS_FN int bit_of_row(int r) { return r / 2 + r % 2 * 16; }
 
 struct MarksTask {
     const Size* bits;  // (count, n_words), 64 rows a word
     Size count, n_words;
-    unsigned* marks;  // (n_marks, stride), and kMoreMarks zeros for whoever reads ahead
+    unsigned* marks;  // (n_marks, stride)
     Size n_marks, stride;
 };
 
@@ -25,7 +25,7 @@ struct Marks {
     static constexpr int kThreads = 256;
     static constexpr Size kShared = 0;
     ISTHMUS_DEVICE static void run(const Task& t) {
-        const Size size = t.n_marks * t.stride + kMoreMarks;
+        const Size size = t.n_marks * t.stride;
         for (Size at = block() * kThreads + Size(thread()); at < size; at += n_blocks() * kThreads) {
             const Size word = at / t.stride, b = at % t.stride;
             unsigned bits = 0;

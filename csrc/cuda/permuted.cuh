@@ -26,10 +26,31 @@ struct PermutedTask {
     Size side;  // of a square, in tiles
     const double* shift;
     const unsigned* marks;  // (rows / 32, stride)
-    Size stride;            // assignments, a multiple of 8
+    Size stride;            // assignments, a multiple of kMarkBlock
     double* sums;           // (squares, stride)
     double* rows;           // (squares, 2, side * kSide): of rows, then of columns
 };
+
+// Multiplies and shifts the values that count, those i < j of rows that are there, and clears the others. One
+// rounding in either branch: a compiler that joined the two steps in one of them would round a pair by its tile.
+template <class T, class Shape>
+ISTHMUS_DEVICE void shift_values(const Place<T>& p, T factor, T by, T (&at)[Shape::kEach][Shape::kEach]) {
+    constexpr int kSide = Shape::kSide, kEach = Shape::kEach;
+    const bool diagonal = p.row == p.col;
+    const int there = p.right.count - p.col < Size(kSide) ? int(p.right.count - p.col) : kSide;
+    if (!diagonal && there == kSide) {
+        ISTHMUS_UNROLL
+        for (int i = 0; i < kEach; ++i) ISTHMUS_UNROLL
+        for (int j = 0; j < kEach; ++j) at[i][j] = fma(factor, at[i][j], -by);
+    } else {
+        ISTHMUS_UNROLL
+        for (int i = 0; i < kEach; ++i) ISTHMUS_UNROLL
+        for (int j = 0; j < kEach; ++j) {
+            const bool counts = (!diagonal || Shape::row(i) < Shape::col(j)) && Shape::col(j) < there;
+            at[i][j] = counts ? fma(factor, at[i][j], -by) : T(0);
+        }
+    }
+}
 
 // Values times marks in T. Half of a large tile's columns at a time lie in shared memory, column by column; a thread
 // owns four rows and a few assignments.
@@ -39,8 +60,6 @@ struct InFull {
     static constexpr int kColumns = 4 * Shape::kAcross, kRowGroups = kSide / 4, kGroups = Shape::kThreads / kRowGroups;
     static constexpr int kAtOnce = 64, kMarksEach = kAtOnce / kGroups, kShares = kRowGroups;
     static_assert(kColumns % kWarp == 0 && kColumns * kStride * sizeof(T) <= kProductBytes<T, Shape>);
-
-    ISTHMUS_DEVICE static void keep(T (&)[kEach][kEach]) {}
 
     template <class Settle>
     ISTHMUS_DEVICE static void multiply(const PermutedTask<T>& t, const Place<T>& p, const T (&at)[kEach][kEach],
@@ -91,87 +110,6 @@ struct InFull {
     }
 };
 
-struct alignas(8) Two {
-    unsigned first, second;
-};
-
-// Values rounded to bf16 times marks on tensor cores. Eight warps, 32 x 64 values each, which stay in registers; eight
-// assignments at a time.
-template <class T, class Shape>
-struct InBf16 {
-    static constexpr int kSide = Shape::kSide, kStride = Shape::kStride, kEach = Shape::kEach;
-    static constexpr int kAtOnce = 256, kShares = Shape::kThreads / kWarp;
-    static_assert(kSide == 128 && kShares == 8 && kSide * kStride * 2 <= kProductBytes<T, Shape>);
-
-    // Rounds the values and leaves them in shared memory, row by row.
-    ISTHMUS_DEVICE static void keep(float (&at)[kEach][kEach]) {
-        unsigned* const tile = reinterpret_cast<unsigned*>(shared_memory());
-        ISTHMUS_UNROLL
-        for (int i = 0; i < kEach; ++i) ISTHMUS_UNROLL
-        for (int j = 0; j < kEach; j += 2) {
-            const unsigned two = two_bf16(at[i][j], at[i][j + 1]);
-            tile[(Shape::row(i) * kStride + Shape::col(j)) / 2] = two;
-            at[i][j] = float_of(two << 16), at[i][j + 1] = float_of(two & 0xffff0000u);
-        }
-    }
-
-    template <class Settle>
-    ISTHMUS_DEVICE static void multiply(const PermutedTask<float>& t, const Place<float>& p,
-                                        const float (&)[kEach][kEach], float* parts, Settle settle) {
-        const unsigned* const tile = reinterpret_cast<const unsigned*>(shared_memory());
-        const int warp = thread() / kWarp, group = thread() % kWarp / 4, member = thread() % 4;
-        const int top = warp % 4 * 32, side = warp / 4 * 64;
-        unsigned a[2][4][4];
-        ISTHMUS_UNROLL
-        for (int m = 0; m < 2; ++m) ISTHMUS_UNROLL
-        for (int k = 0; k < 4; ++k) ISTHMUS_UNROLL
-        for (int e = 0; e < 4; ++e) {
-            const int row = top + 16 * m + e % 2 * 8 + group, col = side + 16 * k + e / 2 * 8 + 2 * member;
-            a[m][k][e] = tile[(row * kStride + col) / 2];
-        }
-        const Size column_word = (p.col + Size(side)) / kWarp, row_word = (p.row + Size(top)) / kWarp;
-        // The lane's rows are at bits 0, 4, 8 and 12 of what it keeps of a word, its columns at those and 16 further.
-        const int of_rows = bit_of_row(group), of_columns = member;
-        for (Size first = 0; first < t.stride; first += kAtOnce)
-            settle(first, false, [&] {
-                const int count = t.stride - first < Size(kAtOnce) ? int(t.stride - first) : kAtOnce;
-                const unsigned* column = t.marks + column_word * t.stride + first + Size(group);
-                const unsigned* next_column = column + t.stride;
-                const Two* row = reinterpret_cast<const Two*>(t.marks + row_word * t.stride + first) + member;
-                unsigned words[2] = {*column, *next_column};
-                Two pair = *row;
-                ISTHMUS_UNROLL_BY(2)
-                for (int b = 0; b < count; b += 8) {
-                    const unsigned columns[2] = {words[0] >> of_columns, words[1] >> of_columns};
-                    const unsigned rows[2] = {pair.first >> of_rows, pair.second >> of_rows};
-                    // Those of the next eight are under way now; the last are not used.
-                    column += 8, next_column += 8, row += 4;
-                    words[0] = *column, words[1] = *next_column, pair = *row;
-                    float product[2][4] = {};
-                    ISTHMUS_UNROLL
-                    for (int k = 0; k < 4; ++k) {
-                        // 0x4000 is 2 in bf16: twice, for the pairs below the diagonal.
-                        const unsigned marks[2] = {columns[k / 2] << (14 - k % 2 * 8) & 0x40004000u,
-                                                   columns[k / 2] << (10 - k % 2 * 8) & 0x40004000u};
-                        multiply_bf16(product[0], a[0][k], marks);
-                        multiply_bf16(product[1], a[1][k], marks);
-                    }
-                    float sum[2] = {};
-                    ISTHMUS_UNROLL
-                    for (int i = 0; i < 4; ++i) ISTHMUS_UNROLL
-                    for (int q = 0; q < 2; ++q)
-                        if (rows[q] & 1u << 4 * i) sum[q] += product[i / 2][i % 2 * 2 + q];
-                    // Over the groups: odd ones go on with the second assignment, even ones with the first.
-                    const bool odd = group % 2;
-                    float total = (odd ? sum[1] : sum[0]) + from_lane_xor(odd ? sum[0] : sum[1], 4);
-                    total += from_lane_xor(total, 8);
-                    total += from_lane_xor(total, 16);
-                    if (group < 2) parts[(b + 2 * member + group) * (kShares + 1) + warp] = total;
-                }
-            });
-    }
-};
-
 // One square a block.
 template <class T, class Shape, class Values, class Products>
 struct PermutedTiles {
@@ -182,25 +120,6 @@ struct PermutedTiles {
     static constexpr Size kShared =
         kProductBytes<T, Shape> + kRowBytes + Products::kAtOnce * (Products::kShares + 1) * sizeof(T);
     static_assert(2 * kSide <= kThreads && Products::kAtOnce <= kThreads && kShared <= 64 << 10);
-
-    // Multiplies and shifts the values that count, those i < j of rows that are there, and clears the others. One
-    // rounding in either branch: a compiler that joined the two steps in one of them would round a pair by its tile.
-    ISTHMUS_DEVICE static void shift(const Place<T>& p, T factor, T by, T (&at)[kEach][kEach]) {
-        const bool diagonal = p.row == p.col;
-        const int there = p.right.count - p.col < Size(kSide) ? int(p.right.count - p.col) : kSide;
-        if (!diagonal && there == kSide) {
-            ISTHMUS_UNROLL
-            for (int i = 0; i < kEach; ++i) ISTHMUS_UNROLL
-            for (int j = 0; j < kEach; ++j) at[i][j] = fma(factor, at[i][j], -by);
-        } else {
-            ISTHMUS_UNROLL
-            for (int i = 0; i < kEach; ++i) ISTHMUS_UNROLL
-            for (int j = 0; j < kEach; ++j) {
-                const bool counts = (!diagonal || Shape::row(i) < Shape::col(j)) && Shape::col(j) < there;
-                at[i][j] = counts ? fma(factor, at[i][j], -by) : T(0);
-            }
-        }
-    }
 
     // Sums of few values each, for every row and every column.
     ISTHMUS_DEVICE static void share_rows(const T (&at)[kEach][kEach], T* shares) {
@@ -245,9 +164,8 @@ struct PermutedTiles {
                 T at[kEach][kEach];
                 const Values values(t.terms);
                 form_bare_values<T, Shape>(t.packed, p, t.terms, values, at, [] {});
-                shift(p, values.factor, by, at);
+                shift_values<T, Shape>(p, values.factor, by, at);
                 sync_block();  // the slabs may still be read
-                Products::keep(at);
                 share_rows(at, shares);
                 sync_block();
                 if (thread() < 2 * kSide) *kept = before + sum_of(shares + thread() * kWide, kAcross);
@@ -270,8 +188,6 @@ struct PermutedTiles {
 
 template <class T, class Shape, class Values>
 using Permuted = PermutedTiles<T, Shape, Values, InFull<T, Shape>>;
-template <class T, class Shape, class Values>
-using Rounded = PermutedTiles<T, Shape, Values, InBf16<T, Shape>>;
 
 // -- after the tiles ----------------------------------------------------------------------------------------------
 

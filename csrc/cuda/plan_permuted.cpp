@@ -27,9 +27,10 @@ std::vector<Launch> permuted_sums(const Device& device, Rows<T> z, std::size_t d
     const Size across = Size(std::ceil(std::sqrt(32.0 * device.processors)));
     const Size side = (tiles + across - 1) / across, side_rows = side * Size(plan.side());  // of a square
     const Size n_squares = cuda::tiles_in_triangle((tiles + side - 1) / side);
-    const Size n_marks = tiles * Size(plan.side()) / 32, stride = (count + 7) / 8 * 8;
+    const Size n_marks = tiles * Size(plan.side()) / 32,
+               stride = cuda::tiles_across(count, cuda::kMarkBlock) * cuda::kMarkBlock;
     const Size pieces = cuda::tiles_across(z.count, cuda::Spreads<T>::kRows);
-    const auto marks_at = plan.space.template room<unsigned>(n_marks * stride + cuda::kMoreMarks);
+    const auto marks_at = plan.space.template room<unsigned>(n_marks * stride);
     const auto spreads_at = plan.space.template room<double>(pieces * 2 * d);
     const auto shift_at = plan.space.template room<double>(1);
     const auto sums_at = plan.space.template room<double>(n_squares * stride);

@@ -24,6 +24,7 @@ template <class T, int kSide_, int kQuads>
 struct Plain {
     static constexpr int kSide = kSide_, kEach = 4 * kQuads, kAcross = kSide / kEach, kThreads = kAcross * kAcross;
     static constexpr int kStride = kSide + kGap, kBlocks = 2, kExactSlabs = 0;
+    static constexpr int kRun = 4;  // neighbouring columns
     ISTHMUS_DEVICE static int row(int i) { return i / 4 * (kSide / kQuads) + thread() / kAcross * 4 + i % 4; }
     ISTHMUS_DEVICE static int col(int j) { return j / 4 * (kSide / kQuads) + thread() % kAcross * 4 + j % 4; }
 

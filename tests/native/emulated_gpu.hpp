@@ -43,6 +43,7 @@ struct Fiber {
 struct Open {
     double number;
     unsigned a[4], b[2];
+    const void* row;
 };
 
 // The block that runs.
@@ -250,6 +251,26 @@ inline void multiply_bf16(float (&sum)[4], const unsigned (&a)[4], const unsigne
     }
     wait_at(own_warp());
 }
+
+// Row r of matrix i is at the address of lane 8 i + r.
+inline void load_matrices(unsigned (&to)[4], const void* row, bool transposed) {
+    using namespace emulated_gpu;
+    if (std::uintptr_t(row) % 16) std::abort();  // a GPU stops there
+    open_of(own_lane()).row = row;
+    wait_at(own_warp());
+    const int mine = own_lane() / 4, first = own_lane() % 4 * 2;
+    const auto number = [](int matrix, int r, int c) {
+        std::uint16_t bits;
+        std::memcpy(&bits, static_cast<const char*>(open_of(8 * matrix + r).row) + 2 * c, 2);
+        return unsigned(bits);
+    };
+    for (int i = 0; i < 4; ++i)
+        to[i] = transposed ? number(i, first, mine) | number(i, first + 1, mine) << 16
+                           : number(i, mine, first) | number(i, mine, first + 1) << 16;
+    wait_at(own_warp());
+}
+inline void load_fragments(unsigned (&to)[4], const void* row) { load_matrices(to, row, false); }
+inline void load_transposed(unsigned (&to)[4], const void* row) { load_matrices(to, row, true); }
 
 inline unsigned two_bf16(float low, float high) {
     const auto rounded = [](float x) {
