@@ -37,10 +37,12 @@ using WideRows = PlainRows<double, 64, 64>;
 
 // X(name, body): body has Task, kThreads, kShared and run(const Task&). Consumers come in three shapes, each with the
 // kernel sums that it can form.
-#define ISTHMUS_CUDA_SMOOTH(X, name, Consumer, T, Shape)      \
+#define ISTHMUS_CUDA_SQUARES(X, name, Consumer, T, Shape)     \
     X(name##_rbf, Consumer<T, Shape, One<T, Rbf<T>>>)         \
     X(name##_gaussians, Consumer<T, Shape, Gaussians<T>>)     \
-    X(name##_gram, Consumer<T, Shape, Any<T, Pairing::Gram>>) \
+    X(name##_gram, Consumer<T, Shape, Any<T, Pairing::Gram>>)
+#define ISTHMUS_CUDA_SMOOTH(X, name, Consumer, T, Shape)      \
+    ISTHMUS_CUDA_SQUARES(X, name, Consumer, T, Shape)         \
     X(name##_dot, Consumer<T, Shape, Any<T, Pairing::Dot>>)
 #define ISTHMUS_CUDA_PLAIN(X, name, Consumer, T, Shape)                   \
     ISTHMUS_CUDA_SMOOTH(X, name, Consumer, T, Shape)                      \
@@ -69,7 +71,8 @@ using WideRows = PlainRows<double, 64, 64>;
 #define ISTHMUS_CUDA_PERMUTED(X)                                    \
     ISTHMUS_CUDA_PLAIN(X, permuted_float32, Permuted, float, Large) \
     ISTHMUS_CUDA_PLAIN(X, permuted_float64, Permuted, double, Wide) \
-    ISTHMUS_CUDA_PLAIN(X, permuted_bf16, Rounded, float, Large)
+    ISTHMUS_CUDA_PLAIN(X, permuted_bf16, Rounded, float, Large)     \
+    ISTHMUS_CUDA_SQUARES(X, permuted_halves, Rounded, float, Halves)
 
 #define ISTHMUS_CUDA_ENTRIES(X)                                        \
     X(describe, Describe)                                              \

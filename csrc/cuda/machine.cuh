@@ -28,6 +28,7 @@ int thread();
 unsigned long long block();
 unsigned long long n_blocks();
 void sync_block();
+void sync_warp();
 bool any_of_block(bool value);
 double from_lane_xor(double value, int mask);
 float from_lane_xor(float value, int mask);
@@ -42,7 +43,12 @@ void multiply_tf32(float (&sum)[4], const unsigned (&a)[4], const unsigned (&b)[
 void stream16(float* to, const float (&from)[4]);
 void stream16(double* to, const double (&from)[2]);
 void multiply_bf16(float (&sum)[4], const unsigned (&a)[4], const unsigned (&b)[2]);
+void multiply_f16(float (&sum)[4], const unsigned (&a)[4], const unsigned (&b)[2]);
 unsigned two_bf16(float low, float high);
+unsigned half_of(float x);
+float number_of_half(unsigned bits);
+unsigned lower_halves(unsigned first, unsigned second);
+unsigned upper_halves(unsigned first, unsigned second);
 void load_fragments(unsigned (&to)[4], const void* row);
 void load_transposed(unsigned (&to)[4], const void* row);
 unsigned bits_of(float x);
@@ -68,6 +74,7 @@ ISTHMUS_DEVICE int n_threads() { return int(blockDim.x); }
 ISTHMUS_DEVICE Size block() { return blockIdx.x; }
 ISTHMUS_DEVICE Size n_blocks() { return gridDim.x; }
 ISTHMUS_DEVICE void sync_block() { __syncthreads(); }
+ISTHMUS_DEVICE void sync_warp() { __syncwarp(); }
 // Whether `value` holds in a thread of the block: a barrier too.
 ISTHMUS_DEVICE bool any_of_block(bool value) { return __syncthreads_or(value) != 0; }
 ISTHMUS_DEVICE double from_lane_xor(double value, int mask) { return __shfl_xor_sync(~0u, value, mask); }
@@ -143,6 +150,31 @@ ISTHMUS_DEVICE void multiply_bf16(float (&sum)[4], const unsigned (&a)[4], const
     (void)sum, (void)a, (void)b, __trap();
 #endif
 }
+// The same in float16.
+ISTHMUS_DEVICE void multiply_f16(float (&sum)[4], const unsigned (&a)[4], const unsigned (&b)[2]) {
+#if __CUDA_ARCH__ >= 800
+    asm("mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, "
+        "{%0, %1, %2, %3};"
+        : "+f"(sum[0]), "+f"(sum[1]), "+f"(sum[2]), "+f"(sum[3])
+        : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
+#else
+    (void)sum, (void)a, (void)b, __trap();
+#endif
+}
+// A number rounded to float16, nearest even, and back.
+ISTHMUS_DEVICE unsigned half_of(float x) {
+    unsigned short bits;
+    asm("cvt.rn.f16.f32 %0, %1;" : "=h"(bits) : "f"(x));
+    return bits;
+}
+ISTHMUS_DEVICE float number_of_half(unsigned bits) {
+    float x;
+    asm("cvt.f32.f16 %0, %1;" : "=f"(x) : "h"((unsigned short)bits));
+    return x;
+}
+// The lower halves of both, and their upper halves.
+ISTHMUS_DEVICE unsigned lower_halves(unsigned first, unsigned second) { return __byte_perm(first, second, 0x5410); }
+ISTHMUS_DEVICE unsigned upper_halves(unsigned first, unsigned second) { return __byte_perm(first, second, 0x7632); }
 // Two numbers rounded to bf16, nearest even.
 ISTHMUS_DEVICE unsigned two_bf16(float low, float high) {
 #if __CUDA_ARCH__ >= 800

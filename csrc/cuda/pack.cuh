@@ -1,6 +1,7 @@
 // What comes before the tiles: descriptions of samples, means, packed rows.
 #pragma once
 
+#include "halves.cuh"
 #include "kernels.cuh"
 
 namespace isthmus::ISTHMUS_ARCH {
@@ -87,13 +88,23 @@ struct Means {
     }
 };
 
+// What a packed number is: all of it; what two numbers of TF32 hold; two halves in its place.
+enum class Form : Size { Numbers, Rounded, Halves };
+
+ISTHMUS_DEVICE float rounded_to(Form form, float x) {
+    return form == Form::Numbers ? x : form == Form::Rounded ? rounded_to_split(x) : number_of_halves(halves_of(x));
+}
+ISTHMUS_DEVICE double rounded_to(Form, double x) { return x; }
+ISTHMUS_DEVICE float in_form(Form form, float x) { return form == Form::Halves ? float_of(halves_of(x)) : x; }
+ISTHMUS_DEVICE double in_form(Form, double x) { return x; }
+
 template <class T>
 struct PackTask {
     const Sample<T>* samples;
     Size n_samples, d, depth;
     const double* means;  // of the groups, subtracted; or null
     double scale;         // multiplied next
-    Size split;           // for tensor cores
+    Form form;
     T *panels, *norms, *weights;
 };
 
@@ -131,12 +142,13 @@ struct Pack {
             for (int at = thread(); at < kPanel * kColumns; at += kThreads) {
                 const int r = at / kColumns, c = at % kColumns;
                 const T value = packed_number(sample, first + Size(r), begin + Size(c), t.d, mean, t.scale);
-                slab[r * (kColumns + 1) + c] = t.split ? rounded_to_split(value) : value;
+                slab[r * (kColumns + 1) + c] = rounded_to(t.form, value);
             }
             sync_block();
             for (int c = 0; c < kColumns && begin + Size(c) < end; ++c) {
                 const T value = slab[thread() * (kColumns + 1) + c];
-                t.panels[panel * kPanel * t.depth + (begin + Size(c)) * kPanel + Size(thread())] = value;
+                t.panels[panel * kPanel * t.depth + (begin + Size(c)) * kPanel + Size(thread())] =
+                    in_form(t.form, value);
                 norm = fma(value, value, norm);
             }
             sync_block();

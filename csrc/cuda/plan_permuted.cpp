@@ -20,8 +20,7 @@ std::vector<Launch> permuted_sums(const Device& device, Rows<T> z, std::size_t d
                                   double* row_sums) {
     Plan<T> plan(device, d, kernel);
     plan.add(z, nullptr, 0);
-    const std::string products =
-        rounded && std::is_same_v<T, float> && device.capability >= 80 ? "bf16" : type_name<T>();
+    const bool in_bf16 = rounded && std::is_same_v<T, float> && device.capability >= 80;
     const Size tiles = cuda::tiles_across(z.count, plan.side());
     // Squares enough to keep the GPU evenly busy: 16 for each processor.
     const Size across = Size(std::ceil(std::sqrt(32.0 * device.processors)));
@@ -45,7 +44,10 @@ std::vector<Launch> permuted_sums(const Device& device, Rows<T> z, std::size_t d
     plan.launch(typed<T>("spreads"), pieces, cuda::SpreadsTask<T>{plan.samples(), d, spreads});
     bool add = false;
     for (const Pass& pass : plan.passes()) {
-        const cuda::Packed<T> packed = plan.pack(pass);
+        const bool halves =
+            in_bf16 && pass.gram() && Shape<T>(device, pass.pairing).tensor && plan.depth() == cuda::kSlab;
+        const std::string products = halves ? "halves" : in_bf16 ? "bf16" : type_name<T>();
+        const cuda::Packed<T> packed = plan.pack(pass, halves ? cuda::Form::Halves : cuda::Form::Numbers);
         for (const Part<T>& part : parts_of<T>(pass, d)) {
             plan.launch(
                 typed<T>("shift"), 1,

@@ -188,12 +188,14 @@ class Plan {
 
     // Packs all samples for a pass.
     cuda::Packed<T> pack(const Pass& pass) {
+        return pack(pass, Shape<T>(device_, pass.pairing).tensor ? cuda::Form::Rounded : cuda::Form::Numbers);
+    }
+    cuda::Packed<T> pack(const Pass& pass, cuda::Form form) {
         T* const norms = pass.gram() ? space[norms_] : nullptr;
         const std::size_t strips = cuda::tiles_across(depth(), int(cuda::Pack<T>::kStrip));
         launch(typed<T>("pack"), n_panels_ * strips,
                cuda::PackTask<T>{samples(), samples_.size(), d_, depth(), pass.gram() ? space[means_] : nullptr,
-                                 pass.scale, Shape<T>(device_, pass.pairing).tensor, space[panels_], norms,
-                                 space[weights_]});
+                                 pass.scale, form, space[panels_], norms, space[weights_]});
         if (norms && strips > 1)
             launch(typed<T>("norms"), n_panels_, cuda::NormsTask<T>{space[panels_], depth(), norms});
         return {space[panels_], norms, space[weights_], d_, depth()};

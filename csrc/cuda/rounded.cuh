@@ -26,7 +26,8 @@ struct Rounded {
     static constexpr int kBands = kSide / kWarp, kTurns = kThreads / kSide;  // of rows; warps that share one
     static constexpr int kSteps = kSide / 16, kWordsDown = kSide / kWarp;    // of 16 columns; of marks
     static constexpr Size kTileBytes = Size(kSide) * kSide * 2, kMarkBytes = Size(kAtOnce) * kSide * 2;
-    static constexpr Size kShared = kProductBytes<T, Shape> + kMarkBytes + (2 * kSide + kAtOnce * (kBands + 1)) * 4;
+    static constexpr Size kShared = kProductBytes<T, Shape> + kMarkBytes +
+                                    (2 * kSide + kAtOnce * (kBands + 1)) * sizeof(float) + kThreads * sizeof(double);
     static_assert(kSide == 128 && kThreads == 256 && kTileBytes <= kProductBytes<T, Shape> && kShared <= 99 << 10);
 
     // Eight values of row `row` from column 8 * eighth on; neighbouring rows do not share banks.
@@ -57,13 +58,13 @@ struct Rounded {
     }
 
     // The marks of the tile's columns as fragments of left factors: 2, for the pairs below the diagonal, or 0.
-    ISTHMUS_DEVICE static void spread(const Task& t, Size tile_col, Size first) {
+    ISTHMUS_DEVICE static void spread(const Task& t, unsigned tile_col, Size first) {
         const int group = thread() % kWarp / 4, member = thread() % 4;
         for (int at = thread() / kWarp; at < kAtOnce / kMarkBlock * kWordsDown; at += kThreads / kWarp) {
             const int word = at % kWordsDown, block = at / kWordsDown;
             const Size b = first + Size(block * kMarkBlock + group);
             if (b >= t.stride) return;
-            const unsigned* const from = t.marks + (tile_col * kWordsDown + Size(word)) * t.stride + b;
+            const unsigned* const from = t.marks + Size(tile_col * kWordsDown + unsigned(word)) * t.stride + b;
             const unsigned one = from[0] >> member, other = from[8] >> member;
             Eight* const to = spread_marks() + (block * kSteps + 2 * word) * kWarp + thread() % kWarp;
             ISTHMUS_UNROLL
@@ -113,10 +114,11 @@ struct Rounded {
     }
 
     // parts[b][band] = the sum over the band's marked rows of what its products with assignment first + b are.
-    ISTHMUS_DEVICE static void multiply(const Task& t, Size tile_row, Size first, int band, int turn,
+    ISTHMUS_DEVICE static void multiply(const Task& t, unsigned tile_row, Size first, int band, int turn,
                                         const unsigned (&rows)[4][kSteps][2]) {
         const int group = thread() % kWarp / 4, member = thread() % 4;
-        const unsigned* const words = t.marks + (tile_row * kWordsDown + Size(band)) * t.stride + first + Size(group);
+        const unsigned* const words =
+            t.marks + Size(tile_row * kWordsDown + unsigned(band)) * t.stride + first + Size(group);
         const int count = t.stride - first < Size(kAtOnce) ? int(t.stride - first) : kAtOnce;
         const Eight* marks = spread_marks() + turn * kSteps * kWarp + thread() % kWarp;
         ISTHMUS_UNROLL_BY(1)
@@ -143,63 +145,76 @@ struct Rounded {
         }
     }
 
+    ISTHMUS_DEVICE static double&
+    kept() {  // of a thread below kSide: of an assignment, where all fit; else of a column
+        return reinterpret_cast<double*>(parts() + kAtOnce * (kBands + 1))[thread()];
+    }
+    ISTHMUS_DEVICE static bool fits(const Task& t) { return t.stride <= Size(kAtOnce); }
+    // One past the last tile of a square's side.
+    ISTHMUS_DEVICE static unsigned end(const Task& t, unsigned square) {
+        const unsigned tiles = unsigned((t.sample.count + kSide - 1) / kSide), last = (square + 1) * unsigned(t.side);
+        return last < tiles ? last : tiles;
+    }
+
+    // Rounds the values of a tile and leaves them in shared memory.
+    ISTHMUS_DEVICE static void form(const Task& t, unsigned row, unsigned col) {
+        const Place<T> p{t.sample, t.sample, Size(row) * kSide, Size(col) * kSide};
+        const Values values(t.terms);
+        float at[kEach][kEach];
+        form_bare_values<T, Shape>(t.packed, p, t.terms, values, at, [] {});
+        shift_values<T, Shape>(p, values.factor, float(*t.shift), at);
+        sync_block();  // the slabs may still be read
+        keep(at);
+    }
+
     ISTHMUS_DEVICE static void run(const Task& t) {
-        const Size tiles = tiles_across(t.sample.count, kSide);
-        Size down, across;
-        place_in_triangle(block(), tiles_across(tiles, int(t.side)), down, across);
-        const auto end = [&](Size square) { return (square + 1) * t.side < tiles ? (square + 1) * t.side : tiles; };
-        double* const sums = t.sums + block() * t.stride;
-        double* const rows = t.rows + block() * 2 * t.side * kSide;
-        const Size first_row = down * t.side, first_col = across * t.side;
-        const float by = float(*t.shift);
-        const bool at_once = t.stride <= Size(kAtOnce);
-        double of_assignment = 0;
-        for (Size col = first_col; col < end(across); ++col) {
-            double of_column = 0;
-            for (Size row = first_row; row < (down == across ? col + 1 : end(down)); ++row) {
-                const Place<T> p{t.sample, t.sample, row * kSide, col * kSide};
-                double* const of_row = rows + (row - first_row) * kSide + thread();
-                const bool more = thread() < kSide && col > (down == across ? row : first_col);
-                const double before = more ? *of_row : 0.0;
-                const int band = thread() / kWarp % kBands, turn = thread() / kWarp / kBands;
-                {
-                    float at[kEach][kEach];
-                    const Values values(t.terms);
-                    form_bare_values<T, Shape>(t.packed, p, t.terms, values, at, [] {});
-                    shift_values<T, Shape>(p, values.factor, by, at);
-                    sync_block();  // the slabs may still be read
-                    keep(at);
-                }
-                if (at_once && row == first_row) spread(t, col, 0);
-                sync_block();
-                unsigned own[4][kSteps][2];
-                take_rows(band, own);
-                add_up(band, turn, own);
-                for (Size first = 0; first < t.stride; first += kAtOnce) {
-                    const Size b = first + Size(thread());
-                    const bool kept = thread() < kAtOnce && b < t.stride;
-                    const bool fresh = row == first_row && col == first_col;
-                    if (!at_once) {
-                        of_assignment = kept && !fresh ? sums[b] : 0.0;
-                        spread(t, col, first);
-                        sync_block();
-                    }
-                    multiply(t, row, first, band, turn, own);
+        Size down_, across_;
+        place_in_triangle(block(), tiles_across(tiles_across(t.sample.count, kSide), int(t.side)), down_, across_);
+        const unsigned down = unsigned(down_), across = unsigned(across_), side = unsigned(t.side);
+        kept() = 0;
+        unsigned row = down * side, col = across * side;
+        while (col < end(t, across)) {
+            form(t, row, col);
+            if (fits(t) && row == down * side) spread(t, col, 0);
+            sync_block();
+            const int band = thread() / kWarp % kBands, turn = thread() / kWarp / kBands;
+            unsigned own[4][kSteps][2];
+            take_rows(band, own);
+            add_up(band, turn, own);
+            const bool lower = thread() < kSide;
+            for (Size first = 0; first < t.stride; first += kAtOnce) {
+                if (!fits(t)) {
+                    spread(t, col, first);
                     sync_block();
-                    float sum = 0;
-                    if (kept) ISTHMUS_UNROLL
-                    for (int k = 0; k < kBands; ++k) sum += parts()[thread() * (kBands + 1) + k];
-                    of_assignment += double(sum);
-                    if (!at_once && kept) sums[b] = of_assignment;
                 }
-                if (thread() < kSide)
-                    *of_row = before + double(line()[thread()]);
-                else
-                    of_column += double(line()[thread()]);
+                multiply(t, row, first, band, turn, own);
+                sync_block();
+                if (lower && first + Size(thread()) < t.stride) {
+                    float part = 0;
+                    ISTHMUS_UNROLL
+                    for (int k = 0; k < kBands; ++k) part += parts()[thread() * (kBands + 1) + k];
+                    double* const to = t.sums + block() * t.stride + first + Size(thread());
+                    if (fits(t))
+                        kept() += double(part);
+                    else
+                        *to = (row == down * side && col == across * side ? 0.0 : *to) + double(part);
+                }
             }
-            if (thread() >= kSide) rows[(t.side + col - first_col) * kSide + Size(thread() - kSide)] = of_column;
+            const bool last = row + 1 == (down == across ? col + 1 : end(t, down));
+            const double part = double(line()[thread()]);
+            double* const rows = t.rows + block() * 2 * side * kSide + thread();
+            if (lower) {
+                double* const to = rows + (row - down * side) * kSide;
+                *to = (col == (down == across ? row : across * side) ? 0.0 : *to) + part;
+            } else {
+                const double sum = kept() + part;
+                if (last) rows[(side + col - across * side) * kSide - kSide] = sum;
+                kept() = last ? 0.0 : sum;
+            }
+            row = last ? down * side : row + 1;
+            col += last;
         }
-        if (at_once && Size(thread()) < t.stride) sums[thread()] = of_assignment;
+        if (fits(t) && Size(thread()) < t.stride) t.sums[block() * t.stride + Size(thread())] = kept();
     }
 };
 

@@ -117,6 +117,10 @@ struct Tensor {
     }
 };
 
+// Whether a shape takes rows of one slab alone.
+template <class Shape>
+constexpr bool kOneSlab = false;
+
 template <class T, class Shape>
 constexpr int kSlabSize = kSlab * Shape::kStride;  // numbers of one side
 
@@ -203,7 +207,7 @@ ISTHMUS_DEVICE void form_products(const T* left, const T* right, Size depth, Siz
     sync_block();  // shared memory may still be read for the tile before
     also();
     fetch(0);
-    const int n_slabs = int(count / kSlab);
+    const int n_slabs = kOneSlab<Shape> ? 1 : int(count / kSlab);
     ISTHMUS_UNROLL_BY(1)
     for (int n = 0; n < n_slabs; ++n) {
         wait_for_copies<0>();

@@ -150,6 +150,7 @@ inline bool any_of_block(bool value) {
     return m.any[turn];
 }
 inline void sync_block() { any_of_block(false); }
+inline void sync_warp() { emulated_gpu::wait_at(emulated_gpu::own_warp()); }
 
 inline void stream16(float* to, const float (&from)[4]) { std::memcpy(to, from, 16); }
 inline void stream16(double* to, const double (&from)[2]) { std::memcpy(to, from, 16); }
@@ -231,26 +232,51 @@ inline void multiply_tf32(float (&sum)[4], const unsigned (&a)[4], const unsigne
     wait_at(own_warp());
 }
 
-// Fragments as PTX defines them for mma.m16n8k16 of bf16.
-inline void multiply_bf16(float (&sum)[4], const unsigned (&a)[4], const unsigned (&b)[2]) {
+// Fragments as PTX defines them for mma.m16n8k16 of numbers of 16 bits, which `number` reads.
+template <class Number>
+inline void multiply_halves(float (&sum)[4], const unsigned (&a)[4], const unsigned (&b)[2], Number number) {
     using namespace emulated_gpu;
     Open& own = open_of(own_lane());
     std::memcpy(own.a, a, sizeof(a));
     std::memcpy(own.b, b, sizeof(b));
     wait_at(own_warp());
-    const auto bf16 = [](unsigned two, int k) { return double(float_of(k % 2 ? two & 0xffff0000u : two << 16)); };
     for (int e = 0; e < 4; ++e) {
         const int row = own_lane() / 4 + e / 2 * 8, col = own_lane() % 4 * 2 + e % 2;
         double total = sum[e];
         for (int k = 0; k < 16; ++k) {
             const Open& left = open_of(row % 8 * 4 + k % 8 / 2);
             const Open& right = open_of(col * 4 + k % 8 / 2);
-            total += bf16(left.a[k / 8 * 2 + row / 8], k) * bf16(right.b[k / 8], k);
+            total += number(left.a[k / 8 * 2 + row / 8] >> k % 2 * 16 & 0xffffu) *
+                     number(right.b[k / 8] >> k % 2 * 16 & 0xffffu);
         }
         sum[e] = truncated(total);
     }
     wait_at(own_warp());
 }
+inline void multiply_bf16(float (&sum)[4], const unsigned (&a)[4], const unsigned (&b)[2]) {
+    multiply_halves(sum, a, b, [](unsigned bits) { return double(float_of(bits << 16)); });
+}
+
+inline unsigned half_of(float x) {
+    const unsigned sign = bits_of(x) >> 16 & 0x8000u;
+    const float size = std::fabs(x);
+    if (!(size < 65520.0f)) return sign | (x != x ? 0x7fffu : 0x7c00u);
+    const int exponent = size < 0x1p-14f ? -14 : std::ilogb(size);
+    const unsigned steps = unsigned(std::nearbyint(std::ldexp(size, 10 - exponent)));  // of its last digit
+    return sign | (unsigned(exponent + 14) * 1024 + steps);
+}
+inline float number_of_half(unsigned bits) {
+    const unsigned exponent = bits >> 10 & 31u, digits = bits & 1023u;
+    const float size = exponent == 31
+                           ? digits ? NAN : INFINITY
+                           : std::ldexp(float(exponent ? digits + 1024 : digits), int(exponent ? exponent : 1) - 25);
+    return bits & 0x8000u ? -size : size;
+}
+inline void multiply_f16(float (&sum)[4], const unsigned (&a)[4], const unsigned (&b)[2]) {
+    multiply_halves(sum, a, b, [](unsigned bits) { return double(number_of_half(bits)); });
+}
+inline unsigned lower_halves(unsigned first, unsigned second) { return (first & 0xffffu) | second << 16; }
+inline unsigned upper_halves(unsigned first, unsigned second) { return first >> 16 | (second & 0xffff0000u); }
 
 // Row r of matrix i is at the address of lane 8 i + r.
 inline void load_matrices(unsigned (&to)[4], const void* row, bool transposed) {
