@@ -110,10 +110,12 @@ def test_sums_equal_the_formula_around_tiles_words_and_chunks(path, rows, count,
     check(found, oracle_matrix(z, z, im.RBF(bandwidth=2.0)), marks, SHARES[path])
 
 
-@pytest.mark.parametrize(("path", "rows"), [("halves", 800), ("bf16", 800), ("float64", 420)])
-def test_squares_of_several_tiles_add_up(path, rows, emulated, rng):
+@pytest.mark.parametrize(
+    ("path", "rows", "count"), [("halves", 800, 10), ("halves", 780, 140), ("bf16", 800, 10), ("float64", 420, 10)]
+)
+def test_squares_of_several_tiles_add_up(path, rows, count, emulated, rng):
     z = rng.normal(size=(rows, 2)).astype("float32")
-    marks, bits = drawn(rng, 10, rows)
+    marks, bits = drawn(rng, count, rows)
     found = emulated(z, im.RBF(bandwidth=2.0), bits, PATHS[path])
     check(found, oracle_matrix(z, z, im.RBF(bandwidth=2.0)), marks, SHARES[path])
 
@@ -179,6 +181,33 @@ def test_the_order_of_rows_does_not_show(path, emulated, rng):
     turned_sums, turned_rows, _ = emulated(z[order], im.RBF(bandwidth=1.5), turned, PATHS[path])
     np.testing.assert_allclose(turned_rows, row_sums[order], rtol=0, atol=1e-5)
     np.testing.assert_allclose(turned_sums, sums, rtol=1e-6)
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_a_pair_is_rounded_alike_whichever_row_comes_first(path, emulated, rng):
+    # Rows whose mean and spread are the same to the last bit in any order, and pairs of them across tiles.
+    half = np.round(rng.normal(size=(65, 5)) * 64) / 64
+    z = np.concatenate([half, -half])
+    pairs = [rng.choice(130, 2, replace=False) for _ in range(40)]
+    order = rng.permutation(130)
+    found = []
+    for rows in (np.arange(130), order):
+        marks = np.zeros((40, 192), np.uint8)
+        for b, pair in enumerate(pairs):
+            marks[b, :130] = np.isin(rows, pair)
+        bits = np.packbits(marks, axis=1, bitorder="little").view("<u8").astype(np.uint64)
+        found.append(emulated(z[rows], im.RBF(bandwidth=2.0), bits, PATHS[path])[0])
+    assert found[0].tobytes() == found[1].tobytes()
+    expected = [oracle_matrix(z, z, im.RBF(bandwidth=2.0))[tuple(pair)] for pair in pairs]
+    np.testing.assert_allclose(found[0] / 2, expected, rtol=0, atol=SHARES[path])
+
+
+@pytest.mark.parametrize("path", ["halves", "bf16"])
+def test_numbers_past_those_of_float16_are_looked_up_in_the_rows(path, emulated, rng):
+    z = np.round(rng.normal(size=(40, 3)) * 64) / 64 + np.repeat([-1e5, 1e5], 20)[:, None]
+    marks, bits = drawn(rng, 9, 40)
+    found = emulated(z, im.RBF(bandwidth=1.0), bits, PATHS[path])
+    check(found, oracle_matrix(z, z, im.RBF(bandwidth=1.0)), marks, SHARES[path])
 
 
 @pytest.mark.parametrize("path", PATHS)
