@@ -188,11 +188,11 @@ def test_a_pair_is_rounded_alike_whichever_row_comes_first(path, emulated, rng):
     # Rows whose mean and spread are the same to the last bit in any order, and pairs of them across tiles.
     half = np.round(rng.normal(size=(65, 5)) * 64) / 64
     z = np.concatenate([half, -half])
-    pairs = [rng.choice(130, 2, replace=False) for _ in range(40)]
+    pairs = [rng.choice(130, 2, replace=False) for _ in range(300)]
     order = rng.permutation(130)
     found = []
     for rows in (np.arange(130), order):
-        marks = np.zeros((40, 192), np.uint8)
+        marks = np.zeros((300, 192), np.uint8)
         for b, pair in enumerate(pairs):
             marks[b, :130] = np.isin(rows, pair)
         bits = np.packbits(marks, axis=1, bitorder="little").view("<u8").astype(np.uint64)

@@ -48,23 +48,43 @@ struct SpreadsTask {
     double* spreads;  // (pieces, 2, d)
 };
 
-// spreads[piece] = the sums of its rows, and the sums of their squared deviations from the piece's mean.
+// spreads[piece] = the sums of its rows, and the sums of their squared deviations from the piece's mean. One block a
+// piece; kLanes threads share a dimension.
 template <class T>
 struct Spreads {
     using Task = SpreadsTask<T>;
-    static constexpr int kThreads = 128, kRows = 512;  // of a piece
-    static constexpr Size kShared = 0;
+    static constexpr int kThreads = 256, kRows = 512;  // of a piece
+    static constexpr int kColumns = 32, kLanes = kThreads / kColumns;
+    static constexpr Size kShared = kThreads * sizeof(double);
+    // f of the column's rows, added up in one order.
+    template <class F>
+    ISTHMUS_DEVICE static double over_rows(int rows, const F& f) {
+        double* const of_lane = reinterpret_cast<double*>(shared_memory());
+        double sum = 0;
+        ISTHMUS_UNROLL_BY(8)
+        for (int row = thread() / kColumns; row < rows; row += kLanes) sum = f(row, sum);
+        sync_block();
+        of_lane[thread()] = sum;
+        sync_block();
+        sum = 0;
+        for (int lane = 0; lane < kLanes; ++lane) sum += of_lane[lane * kColumns + thread() % kColumns];
+        return sum;
+    }
     ISTHMUS_DEVICE static void run(const Task& t) {
         const Sample<T> sample = *t.sample;
-        const Size first = block() * kRows, last = first + kRows < sample.count ? first + kRows : sample.count;
-        for (Size k = Size(thread()); k < t.d; k += kThreads) {
-            double sum = 0, squares = 0;
-            for (Size row = first; row < last; ++row) sum += double(sample.rows[row * sample.stride + k]);
-            const double mean = sum / double(last - first);
-            for (Size row = first; row < last; ++row) {
-                const double gap = double(sample.rows[row * sample.stride + k]) - mean;
-                squares = fma(gap, gap, squares);
-            }
+        const Size first = block() * kRows;
+        const int rows = first + kRows < sample.count ? kRows : int(sample.count - first);
+        for (Size strip = 0; strip < t.d; strip += kColumns) {
+            const Size k = strip + Size(thread() % kColumns);
+            const T* const column = sample.rows + first * sample.stride + (k < t.d ? k : 0);
+            const double sum = over_rows(
+                rows, [&](int row, double so_far) { return so_far + double(column[Size(row) * sample.stride]); });
+            const double mean = sum / double(rows);
+            const double squares = over_rows(rows, [&](int row, double so_far) {
+                const double gap = double(column[Size(row) * sample.stride]) - mean;
+                return fma(gap, gap, so_far);
+            });
+            if (thread() >= kColumns || k >= t.d) continue;
             t.spreads[block() * 2 * t.d + k] = sum;
             t.spreads[(block() * 2 + 1) * t.d + k] = squares;
         }

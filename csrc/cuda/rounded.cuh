@@ -25,10 +25,12 @@ struct Rounded {
     static constexpr int kAtOnce = 128;                                      // assignments
     static constexpr int kBands = kSide / kWarp, kTurns = kThreads / kSide;  // of rows; warps that share one
     static constexpr int kSteps = kSide / 16, kWordsDown = kSide / kWarp;    // of 16 columns; of marks
+    static constexpr unsigned kOnes = 0x3f803f80u;                           // two of bf16
     static constexpr Size kTileBytes = Size(kSide) * kSide * 2, kMarkBytes = Size(kAtOnce) * kSide * 2;
     static constexpr Size kShared = kProductBytes<T, Shape> + kMarkBytes +
-                                    (2 * kSide + kAtOnce * (kBands + 1)) * sizeof(float) + kThreads * sizeof(double);
-    static_assert(kSide == 128 && kThreads == 256 && kTileBytes <= kProductBytes<T, Shape> && kShared <= 99 << 10);
+                                    (2 * kSide + kAtOnce * (kBands + 1)) * sizeof(float) + kThreads * sizeof(double) +
+                                    2 * sizeof(unsigned);
+    static_assert(kSide == 128 && kTurns == 2 && kTileBytes <= kProductBytes<T, Shape> && kShared <= 99 << 10);
 
     // Eight values of row `row` from column 8 * eighth on; neighbouring rows do not share banks.
     ISTHMUS_DEVICE static Eight* eight(int row, int eighth) {
@@ -89,28 +91,32 @@ struct Rounded {
         }
     }
 
-    ISTHMUS_DEVICE static void add_up(int band, int turn, const unsigned (&rows)[4][kSteps][2]) {
-        constexpr unsigned kOnes = 0x3f803f80u;
+    // line = the sums of columns, 16 for each warp, and of rows that a warp has taken, half of them for each.
+    ISTHMUS_DEVICE static void add_columns() {
         const int lane = thread() % kWarp, warp = thread() / kWarp;
-        const unsigned left[4] = {kOnes, kOnes, kOnes, kOnes}, right[2] = {kOnes, kOnes};
-        ISTHMUS_UNROLL
-        for (int n = 0; n < 4; ++n) {
-            if (n % kTurns != turn) continue;
-            float sum[4] = {};
-            ISTHMUS_UNROLL
-            for (int step = 0; step < kSteps; ++step) multiply_bf16(sum, left, rows[n][step]);
-            float* const to = line() + band * kWarp + 8 * n + 2 * lane;
-            if (lane < 4) to[0] = sum[0], to[1] = sum[1];
-        }
-        float sum[4] = {};
+        float sum[2][4] = {};
         ISTHMUS_UNROLL
         for (int step = 0; step < kSteps; ++step) {
             unsigned columns[4];
             load_transposed(columns, eight(16 * step + lane / 16 * 8 + lane % 8, 2 * warp + lane / 8 % 2));
-            multiply_bf16(sum, columns, right);
+            multiply_bf16(sum[step % 2], columns, {kOnes, kOnes});
         }
         float* const to = line() + kSide + 16 * warp + lane / 4;
-        if (lane % 4 == 0) to[0] = sum[0], to[8] = sum[2];
+        if (lane % 4 == 0) to[0] = sum[0][0] + sum[1][0], to[8] = sum[0][2] + sum[1][2];
+    }
+    ISTHMUS_DEVICE static void add_rows(int band, int turn, const unsigned (&rows)[4][kSteps][2]) {
+        const auto add = [&](const unsigned (&one)[kSteps][2], const unsigned (&other)[kSteps][2]) {
+            float sum[2][4] = {};
+            ISTHMUS_UNROLL
+            for (int step = 0; step < kSteps; ++step) {
+                multiply_bf16(sum[0], {kOnes, kOnes, kOnes, kOnes}, one[step]);
+                multiply_bf16(sum[1], {kOnes, kOnes, kOnes, kOnes}, other[step]);
+            }
+            const int lane = thread() % kWarp;
+            float* const to = line() + band * kWarp + turn * 16 + 2 * lane;
+            if (lane < 4) to[0] = sum[0][0], to[1] = sum[0][1], to[8] = sum[1][0], to[9] = sum[1][1];
+        };
+        turn == 0 ? add(rows[0], rows[1]) : add(rows[2], rows[3]);
     }
 
     // parts[b][band] = the sum over the band's marked rows of what its products with assignment first + b are.
@@ -145,9 +151,13 @@ struct Rounded {
         }
     }
 
-    ISTHMUS_DEVICE static double&
-    kept() {  // of a thread below kSide: of an assignment, where all fit; else of a column
+    // Of the thread, if below kSide: of an assignment, where all fit; else of a column.
+    ISTHMUS_DEVICE static double& kept() {
         return reinterpret_cast<double*>(parts() + kAtOnce * (kBands + 1))[thread()];
+    }
+    // The square, (down, across), which would cost registers.
+    ISTHMUS_DEVICE static unsigned* square() {
+        return reinterpret_cast<unsigned*>(parts() + kAtOnce * (kBands + 1)) + 2 * kThreads;
     }
     ISTHMUS_DEVICE static bool fits(const Task& t) { return t.stride <= Size(kAtOnce); }
     // One past the last tile of a square's side.
@@ -168,19 +178,23 @@ struct Rounded {
     }
 
     ISTHMUS_DEVICE static void run(const Task& t) {
-        Size down_, across_;
-        place_in_triangle(block(), tiles_across(tiles_across(t.sample.count, kSide), int(t.side)), down_, across_);
-        const unsigned down = unsigned(down_), across = unsigned(across_), side = unsigned(t.side);
+        const unsigned side = unsigned(t.side);
+        Size first_row, first_col;
+        place_in_triangle(block(), tiles_across(tiles_across(t.sample.count, kSide), int(side)), first_row, first_col);
+        unsigned row = unsigned(first_row) * side, col = unsigned(first_col) * side;
+        if (thread() == 0) square()[0] = unsigned(first_row), square()[1] = unsigned(first_col);
         kept() = 0;
-        unsigned row = down * side, col = across * side;
-        while (col < end(t, across)) {
+        sync_block();
+        while (col < end(t, square()[1])) {
             form(t, row, col);
-            if (fits(t) && row == down * side) spread(t, col, 0);
+            if (fits(t) && row == square()[0] * side) spread(t, col, 0);
             sync_block();
+            const unsigned down = square()[0], across = square()[1];
             const int band = thread() / kWarp % kBands, turn = thread() / kWarp / kBands;
             unsigned own[4][kSteps][2];
             take_rows(band, own);
-            add_up(band, turn, own);
+            add_rows(band, turn, own);
+            add_columns();
             const bool lower = thread() < kSide;
             for (Size first = 0; first < t.stride; first += kAtOnce) {
                 if (!fits(t)) {
