@@ -111,7 +111,8 @@ def test_sums_equal_the_formula_around_tiles_words_and_chunks(path, rows, count,
 
 
 @pytest.mark.parametrize(
-    ("path", "rows", "count"), [("halves", 800, 10), ("halves", 780, 140), ("bf16", 800, 10), ("float64", 420, 10)]
+    ("path", "rows", "count"),
+    [("halves", 800, 10), ("halves", 780, 140), ("bf16", 800, 10), ("float64", 420, 10)],
 )
 def test_squares_of_several_tiles_add_up(path, rows, count, emulated, rng):
     z = rng.normal(size=(rows, 2)).astype("float32")
