@@ -196,6 +196,8 @@ struct Rounded {
             add_rows(band, turn, own);
             add_columns();
             const bool lower = thread() < kSide;
+            const double* const of_row = t.rows + (block() * 2 * side + row - down * side) * kSide + thread();
+            const double before = lower && col > (down == across ? row : across * side) ? *of_row : 0.0;
             for (Size first = 0; first < t.stride; first += kAtOnce) {
                 if (!fits(t)) {
                     spread(t, col, first);
@@ -218,8 +220,7 @@ struct Rounded {
             const double part = double(line()[thread()]);
             double* const rows = t.rows + block() * 2 * side * kSide + thread();
             if (lower) {
-                double* const to = rows + (row - down * side) * kSide;
-                *to = (col == (down == across ? row : across * side) ? 0.0 : *to) + part;
+                rows[(row - down * side) * kSide] = before + part;
             } else {
                 const double sum = kept() + part;
                 if (last) rows[(side + col - across * side) * kSide - kSide] = sum;
