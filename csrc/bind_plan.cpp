@@ -9,7 +9,7 @@ namespace {
 template <class T>
 py::list plan_block_sums(const ChipTuple& chip, const py::function& allocate, const std::vector<Described>& stacks,
                          const std::vector<std::optional<Described>>& weights, const Array<std::int64_t>& pairs,
-                         const KernelSum& kernel, const Described& sums, const Described& diagonals) {
+                         const KernelSum& kernel, bool fast, const Described& sums, const Described& diagonals) {
     need(!stacks.empty() && (weights.empty() || weights.size() == stacks.size()), "weights must be as many as stacks");
     std::vector<Block<T>> blocks;
     const std::size_t items = std::get<1>(stacks[0]).at(0), d = std::get<1>(stacks[0]).at(2);
@@ -33,23 +33,24 @@ py::list plan_block_sums(const ChipTuple& chip, const py::function& allocate, co
              "pairs must name blocks");
         pair_list.push_back({std::size_t(a), std::size_t(b)});
     }
-    return given(gpu::block_sums(device_of(chip, allocate), blocks, d, pair_list, kernel,
+    return given(gpu::block_sums(device_of(chip, allocate), blocks, d, pair_list, kernel, fast,
                                  output_of<double>(sums, {pair_list.size()}),
                                  output_of<double>(diagonals, {blocks.size()})));
 }
 
 template <class T>
 py::list plan_kernel_matrix(const ChipTuple& chip, const py::function& allocate, const Described& x,
-                            const std::optional<Described>& y, const KernelSum& kernel, const Described& out) {
+                            const std::optional<Described>& y, const KernelSum& kernel, bool fast,
+                            const Described& out) {
     const std::size_t d = std::get<1>(x).at(1);
     const Rows<T> left = rows_of<T>(x, d), right = rows_of<T>(y ? *y : x, d);
-    return given(gpu::kernel_matrix(device_of(chip, allocate), left, right, d, kernel,
+    return given(gpu::kernel_matrix(device_of(chip, allocate), left, right, d, kernel, fast,
                                     output_of<T>(out, {left.count, right.count}), right.count));
 }
 
 template <class T>
 py::list plan_kernel_matmul(const ChipTuple& chip, const py::function& allocate, const Described& x,
-                            const std::optional<Described>& y, const Described& v, const KernelSum& kernel,
+                            const std::optional<Described>& y, const Described& v, const KernelSum& kernel, bool fast,
                             bool skip_diagonal, const Described& out) {
     const std::size_t d = std::get<1>(x).at(1);
     const Rows<T> left = rows_of<T>(x, d), right = rows_of<T>(y ? *y : x, d);
@@ -58,7 +59,7 @@ py::list plan_kernel_matmul(const ChipTuple& chip, const py::function& allocate,
     need(!skip_diagonal || left.count == right.count, "skip_diagonal needs as many rows on both sides");
     return given(gpu::kernel_matmul(device_of(chip, allocate), left, right, d,
                                     static_cast<const T*>(output_of<T>(v, {right.count, n_columns})), n_columns, kernel,
-                                    skip_diagonal, output_of<T>(out, {left.count, n_columns})));
+                                    fast, skip_diagonal, output_of<T>(out, {left.count, n_columns})));
 }
 
 }  // namespace
@@ -74,36 +75,37 @@ void bind_plan(py::module_& m) {
         "plan_block_sums",
         [](const ChipTuple& chip, const py::function& allocate, const std::string& dtype,
            const std::vector<Described>& stacks, const std::optional<std::vector<std::optional<Described>>>& weights,
-           const Array<std::int64_t>& pairs, const std::vector<TermTuple>& terms, const Described& sums,
+           const Array<std::int64_t>& pairs, const std::vector<TermTuple>& terms, bool fast, const Described& sums,
            const Described& diagonals) {
             const std::vector<std::optional<Described>> w = weights.value_or(std::vector<std::optional<Described>>{});
             return for_dtype(dtype, [&](auto number) {
-                return plan_block_sums<decltype(number)>(chip, allocate, stacks, w, pairs, kernel_sum(terms), sums,
-                                                         diagonals);
+                return plan_block_sums<decltype(number)>(chip, allocate, stacks, w, pairs, kernel_sum(terms), fast,
+                                                         sums, diagonals);
             });
         },
         "chip"_a, "allocate"_a, "dtype"_a, "stacks"_a, "weights"_a.none(true), "pairs"_a.noconvert(), "terms"_a,
-        "sums"_a, "diagonals"_a);
+        "fast"_a, "sums"_a, "diagonals"_a);
     m.def(
         "plan_kernel_matrix",
         [](const ChipTuple& chip, const py::function& allocate, const std::string& dtype, const Described& x,
-           const std::optional<Described>& y, const std::vector<TermTuple>& terms, const Described& out) {
+           const std::optional<Described>& y, const std::vector<TermTuple>& terms, bool fast, const Described& out) {
             return for_dtype(dtype, [&](auto number) {
-                return plan_kernel_matrix<decltype(number)>(chip, allocate, x, y, kernel_sum(terms), out);
+                return plan_kernel_matrix<decltype(number)>(chip, allocate, x, y, kernel_sum(terms), fast, out);
             });
         },
-        "chip"_a, "allocate"_a, "dtype"_a, "x"_a, "y"_a.none(true), "terms"_a, "out"_a);
+        "chip"_a, "allocate"_a, "dtype"_a, "x"_a, "y"_a.none(true), "terms"_a, "fast"_a, "out"_a);
     m.def(
         "plan_kernel_matmul",
         [](const ChipTuple& chip, const py::function& allocate, const std::string& dtype, const Described& x,
-           const std::optional<Described>& y, const Described& v, const std::vector<TermTuple>& terms,
+           const std::optional<Described>& y, const Described& v, const std::vector<TermTuple>& terms, bool fast,
            bool skip_diagonal, const Described& out) {
             return for_dtype(dtype, [&](auto number) {
-                return plan_kernel_matmul<decltype(number)>(chip, allocate, x, y, v, kernel_sum(terms), skip_diagonal,
-                                                            out);
+                return plan_kernel_matmul<decltype(number)>(chip, allocate, x, y, v, kernel_sum(terms), fast,
+                                                            skip_diagonal, out);
             });
         },
-        "chip"_a, "allocate"_a, "dtype"_a, "x"_a, "y"_a.none(true), "v"_a, "terms"_a, "skip_diagonal"_a, "out"_a);
+        "chip"_a, "allocate"_a, "dtype"_a, "x"_a, "y"_a.none(true), "v"_a, "terms"_a, "fast"_a, "skip_diagonal"_a,
+        "out"_a);
 }
 
 }  // namespace isthmus

@@ -31,11 +31,12 @@ gpu::Stack<T> stack_of(const Described& given, const std::optional<Described>& w
 template <class T>
 py::list plan_mmd2(const ChipTuple& chip, const py::function& allocate, const Described& x, const Described& y,
                    const std::optional<Described>& x_weights, const std::optional<Described>& y_weights,
-                   const FactorsGiven& factors, bool with_diagonal, const KernelSum& kernel, const Described& values) {
+                   const FactorsGiven& factors, bool with_diagonal, const KernelSum& kernel, bool fast,
+                   const Described& values) {
     need_described(x, 3);
     const std::size_t c = std::get<1>(x)[0], d = std::get<1>(x)[2];
     return given(gpu::mmd2(device_of(chip, allocate), stack_of<T>(x, x_weights, c, d), stack_of<T>(y, y_weights, c, d),
-                           c, d, kernel, factors_of(factors, c), with_diagonal, output_of<double>(values, {c})));
+                           c, d, kernel, fast, factors_of(factors, c), with_diagonal, output_of<double>(values, {c})));
 }
 
 template <class T>
@@ -68,15 +69,15 @@ void bind_plan_mmd2(py::module_& m) {
         "plan_mmd2",
         [](const ChipTuple& chip, const py::function& allocate, const std::string& dtype, const Described& x,
            const Described& y, const std::optional<Described>& x_weights, const std::optional<Described>& y_weights,
-           const FactorsGiven& factors, bool with_diagonal, const std::vector<TermTuple>& terms,
+           const FactorsGiven& factors, bool with_diagonal, const std::vector<TermTuple>& terms, bool fast,
            const Described& values) {
             return for_dtype(dtype, [&](auto number) {
                 return plan_mmd2<decltype(number)>(chip, allocate, x, y, x_weights, y_weights, factors, with_diagonal,
-                                                   kernel_sum(terms), values);
+                                                   kernel_sum(terms), fast, values);
             });
         },
         "chip"_a, "allocate"_a, "dtype"_a, "x"_a, "y"_a, "x_weights"_a.none(true), "y_weights"_a.none(true),
-        "factors"_a, "with_diagonal"_a, "terms"_a, "values"_a);
+        "factors"_a, "with_diagonal"_a, "terms"_a, "fast"_a, "values"_a);
     m.def(
         "plan_mmd2_grad",
         [](const ChipTuple& chip, const py::function& allocate, const std::string& dtype, const Described& x,

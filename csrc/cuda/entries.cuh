@@ -1,6 +1,7 @@
 // Every kernel that can be launched, by name. nvcc compiles them all, NVRTC the one that is asked for.
 #pragma once
 
+#include "fast.cuh"
 #include "features.cuh"
 #include "grad.cuh"
 #include "matmul.cuh"
@@ -35,14 +36,14 @@ using WideRows = PlainRows<double, 64, 64>;
 }  // namespace
 }  // namespace isthmus::ISTHMUS_ARCH
 
-// X(name, body): body has Task, kThreads, kShared and run(const Task&). Consumers come in three shapes, each with the
-// kernel sums that it can form.
-#define ISTHMUS_CUDA_SQUARES(X, name, Consumer, T, Shape)     \
-    X(name##_rbf, Consumer<T, Shape, One<T, Rbf<T>>>)         \
-    X(name##_gaussians, Consumer<T, Shape, Gaussians<T>>)     \
+// X(name, body): body has Task, kThreads, kShared and run(const Task&). Consumers come in three shapes, or
+// four, each with the kernel sums that it can form.
+#define ISTHMUS_CUDA_SQUARES(X, name, Consumer, T, Shape) \
+    X(name##_rbf, Consumer<T, Shape, One<T, Rbf<T>>>)     \
+    X(name##_gaussians, Consumer<T, Shape, Gaussians<T>>) \
     X(name##_gram, Consumer<T, Shape, Any<T, Pairing::Gram>>)
-#define ISTHMUS_CUDA_SMOOTH(X, name, Consumer, T, Shape)      \
-    ISTHMUS_CUDA_SQUARES(X, name, Consumer, T, Shape)         \
+#define ISTHMUS_CUDA_SMOOTH(X, name, Consumer, T, Shape) \
+    ISTHMUS_CUDA_SQUARES(X, name, Consumer, T, Shape)    \
     X(name##_dot, Consumer<T, Shape, Any<T, Pairing::Dot>>)
 #define ISTHMUS_CUDA_PLAIN(X, name, Consumer, T, Shape)                   \
     ISTHMUS_CUDA_SMOOTH(X, name, Consumer, T, Shape)                      \
@@ -52,6 +53,9 @@ using WideRows = PlainRows<double, 64, 64>;
     ISTHMUS_CUDA_PLAIN(X, name##_float32, Consumer, float, Large) \
     ISTHMUS_CUDA_PLAIN(X, name##_float64, Consumer, double, Wide) \
     ISTHMUS_CUDA_SMOOTH(X, name##_tensor, Consumer, float, Tensor)
+#define ISTHMUS_CUDA_FASTER(X, name, Consumer) \
+    ISTHMUS_CUDA_CONSUMER(X, name, Consumer)   \
+    ISTHMUS_CUDA_SMOOTH(X, name##_fast, Consumer, float, Fast)
 // Those that know the pairing alone.
 #define ISTHMUS_CUDA_PAIRINGS(X, name, Consumer, T, Shape)        \
     X(name##_dot, Consumer<T, Shape, Pairing::Dot>)               \
@@ -84,6 +88,7 @@ using WideRows = PlainRows<double, 64, 64>;
     X(pack_float64, Pack<double>)                                      \
     X(norms_float32, Norms<float>)                                     \
     X(norms_float64, Norms<double>)                                    \
+    X(norms_fast, FastNorms)                                           \
     X(add_partials, AddPartials)                                       \
     X(add_items, AddItems)                                             \
     X(diagonals_float32, Diagonals<float>)                             \
@@ -112,9 +117,9 @@ using WideRows = PlainRows<double, 64, 64>;
     ISTHMUS_CUDA_ROWS(X, feature_sums, FeatureSums)                    \
     ISTHMUS_CUDA_SMALL(X, 128)                                         \
     ISTHMUS_CUDA_SMALL(X, 256)                                         \
-    ISTHMUS_CUDA_CONSUMER(X, sum, Sums)                                \
-    ISTHMUS_CUDA_CONSUMER(X, store, Store)                             \
-    ISTHMUS_CUDA_CONSUMER(X, matmul, Multiply)                         \
+    ISTHMUS_CUDA_FASTER(X, sum, Sums)                                  \
+    ISTHMUS_CUDA_FASTER(X, store, Store)                               \
+    ISTHMUS_CUDA_FASTER(X, matmul, Multiply)                           \
     ISTHMUS_CUDA_PERMUTED(X)                                           \
     X(across_float32, Across<float>)                                   \
     X(across_float64, Across<double>)                                  \

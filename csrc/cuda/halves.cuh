@@ -22,7 +22,9 @@ ISTHMUS_DEVICE float number_of_halves(unsigned both) {
 // its number / 4, and 8 columns one after another: rows, columns and dimensions are dealt to fragments such that loads
 // are of 16 bytes. Products of two lower parts are left out.
 struct Halves {
-    static constexpr int kSide = 128, kEach = 8, kThreads = 256, kStride = kSide + kGap, kBlocks = 2, kExactSlabs = 0;
+    static constexpr int kSide = 128, kEach = 8, kThreads = 256, kStride = kSide + kGap, kBlocks = 2;
+    template <Pairing>
+    static constexpr int kExactSlabs = 0;
     static constexpr int kRun = 8;  // neighbouring columns
     ISTHMUS_DEVICE static int top() { return thread() / kWarp % 2 * 64 + thread() % kWarp / 4 * 4; }
     ISTHMUS_DEVICE static int side() { return thread() / kWarp / 2 * 32; }

@@ -1,6 +1,7 @@
 // Consumer: products of the kernel matrix with columns, the matrix never stored.
 #pragma once
 
+#include "fast.cuh"
 #include "kernels.cuh"
 
 namespace isthmus::ISTHMUS_ARCH {
@@ -49,10 +50,29 @@ ISTHMUS_DEVICE void for_groups(int n_columns, const F& f) {
     n_columns <= 16 ? f(Count<2>{}) : n_columns <= 32 ? f(Count<4>{}) : n_columns <= 48 ? f(Count<6>{}) : f(Count<8>{});
 }
 
+// Two neighbouring numbers in shared memory: as they are, or in parts, those of the upper half first.
+template <class T>
+struct AsNumbers {
+    ISTHMUS_DEVICE static void put(T first, T second, T* to) { to[0] = first, to[1] = second; }
+    ISTHMUS_DEVICE static void arrive(T*) {}
+};
+struct alignas(8) TwoInParts {
+    unsigned high, low;
+};
+struct AsParts {
+    ISTHMUS_DEVICE static void put(float first, float second, float* to) {
+        const unsigned high = two_bf16(first, second);
+        const unsigned low = two_bf16(first - float_of(high << 16), second - float_of(high & 0xffff0000u));
+        *reinterpret_cast<TwoInParts*>(to) = {high, low};
+    }
+    ISTHMUS_DEVICE static void arrive(float* two) { put(two[0], two[1], two); }
+    ISTHMUS_DEVICE static TwoInParts at(const float* two) { return *reinterpret_cast<const TwoInParts*>(two); }
+};
+
 // Half a tile in shared memory, values (kSide, kStride) in rows, and as many rows of v, (kColumns, kStride) in columns:
 // strides that put the rows which a warp reads on different banks. kOwn results in each thread.
 template <class T, class Shape>
-struct HalfTile {
+struct HalfTile : AsNumbers<T> {
     static constexpr int kSide = Shape::kSide, kHalf = kSide / 2, kVector = 16 / int(sizeof(T));
     static constexpr int kStride = kHalf + kVector, kWarps = Shape::kThreads / kWarp;
     static constexpr int kRowsEach = kSide / kWarp, kColumnsEach = kColumns / kWarps, kOwn = kRowsEach * kColumnsEach;
@@ -92,7 +112,7 @@ struct HalfTile {
 // The same on tensor cores: 16 rows a warp. The small products are added up apart from the large, which truncation
 // costs least.
 template <>
-struct HalfTile<float, Tensor> {
+struct HalfTile<float, Tensor> : AsNumbers<float> {
     static constexpr int kSide = Tensor::kSide, kHalf = kSide / 2, kStride = kHalf + 4;
     static constexpr int kFragments = kColumns / 8, kOwn = 4 * kFragments;
     static_assert(Tensor::kThreads / kWarp * 16 == kSide);
@@ -128,15 +148,57 @@ struct HalfTile<float, Tensor> {
     }
 };
 
-// partials[slice] = the slice's share of K v. A tile's values go to the slabs, half of its columns at a time, and are
-// multiplied there; sums of half a tile in T, then in a longer format. One block has all registers of a multiprocessor.
+// The same in half the steps; v is taken apart as it arrives. Strides for loads of eight bytes.
+template <>
+struct HalfTile<float, Fast> : AsParts {
+    using Own = HalfTile<float, Tensor>;
+    static constexpr int kSide = Own::kSide, kHalf = Own::kHalf, kStride = kHalf + 8, kOwn = Own::kOwn;
+    ISTHMUS_DEVICE static int row(int e) { return Own::row(e); }
+    ISTHMUS_DEVICE static int column(int e) { return Own::column(e); }
+
+    template <int kGroups>
+    ISTHMUS_DEVICE static void multiply(const float* values, const float* v, LongSum<float> (&total)[kOwn]) {
+        float sum[kGroups][4] = {};
+        ISTHMUS_UNROLL_BY(1)
+        for (int k = Tensor::lane() % 4 * 2; k < kHalf; k += 16) {
+            unsigned high[4], low[4];
+            ISTHMUS_UNROLL
+            for (int e = 0; e < 4; ++e) {
+                const TwoInParts two = at(values + row(e % 2 * 2) * kStride + k + e / 2 * 8);
+                high[e] = two.high, low[e] = two.low;
+            }
+            ISTHMUS_UNROLL
+            for (int first = 0; first < kGroups; first += 2) {
+                unsigned b_high[2][2], b_low[2][2];
+                ISTHMUS_UNROLL
+                for (int n = 0; n < 2; ++n) ISTHMUS_UNROLL
+                for (int e = 0; e < 2; ++e) {
+                    const TwoInParts two = at(v + (8 * (first + n) + Tensor::lane() / 4) * kStride + k + 8 * e);
+                    b_high[n][e] = two.high, b_low[n][e] = two.low;
+                }
+                ISTHMUS_UNROLL
+                for (int n = 0; n < 2; ++n) multiply_bf16(sum[first + n], low, b_high[n]);
+                ISTHMUS_UNROLL
+                for (int n = 0; n < 2; ++n) multiply_bf16(sum[first + n], high, b_low[n]);
+                ISTHMUS_UNROLL
+                for (int n = 0; n < 2; ++n) multiply_bf16(sum[first + n], high, b_high[n]);
+            }
+        }
+        ISTHMUS_UNROLL
+        for (int e = 0; e < 4 * kGroups; ++e) total[e].add(sum[e / 4][e % 4]);
+    }
+};
+
+// partials[slice] = the slice's share of K v. A tile's values take the place of its slabs, half of its columns at a
+// time, and are multiplied there; sums of half a tile in T, then in a longer format. One block has all registers of a
+// multiprocessor.
 template <class T, class Shape, class Values>
 struct Multiply {
     using Task = MatmulTask<T>;
     using Half = HalfTile<T, Shape>;
     static constexpr int kThreads = Shape::kThreads, kSide = Shape::kSide, kHalf = Half::kHalf, kEach = Shape::kEach;
     static constexpr Size kShared = kProductBytes<T, Shape> + kColumns * Half::kStride * sizeof(T);
-    static_assert(kSide * Half::kStride * sizeof(T) <= kSlabBytes<T, Shape>);
+    static_assert(kSide * Half::kStride * sizeof(T) <= kProductBytes<T, Shape>);
     ISTHMUS_DEVICE static void run(const Task& t) {
         const Values values(t.terms);
         T* const half = reinterpret_cast<T*>(shared_memory());
@@ -161,11 +223,13 @@ struct Multiply {
                     end_copies();
                     ISTHMUS_UNROLL
                     for (int i = 0; i < kEach; ++i) ISTHMUS_UNROLL
-                    for (int j = 0; j < kEach; ++j) {
+                    for (int j = 0; j < kEach; j += 2) {
                         const int col = Shape::col(j) - from;
-                        if (col >= 0 && col < kHalf) half[Shape::row(i) * Half::kStride + col] = at[i][j];
+                        if (col >= 0 && col < kHalf)
+                            Half::put(at[i][j], at[i][j + 1], half + Shape::row(i) * Half::kStride + col);
                     }
                     wait_for_copies<0>();
+                    arrive(n_columns, v);
                     sync_block();
                     for_groups(n_columns, [&](auto groups) { Half::template multiply<groups.value>(half, v, total); });
                 }
@@ -182,17 +246,29 @@ struct Multiply {
     }
 
   private:
+    // Calls f(column, row) for every second row, from 0 on, that a thread copies of v.
+    template <class F>
+    ISTHMUS_DEVICE static void for_own(int n_columns, const F& f) {
+        constexpr int kAtOnce = 2 * (kThreads / kColumns);
+        const int q = thread() % kColumns;
+        if (q >= (n_columns + 15) / 16 * 16) return;
+        ISTHMUS_UNROLL_BY(4)
+        for (int k = thread() / kColumns * 2; k < kHalf; k += kAtOnce) f(q, k);
+    }
     // Starts to copy kHalf rows of v; zeros past them.
     ISTHMUS_DEVICE static void fetch(const Task& t, Size row, Size column, int n_columns, T* v) {
-        constexpr int kAtOnce = kThreads / kColumns;
-        const int q = thread() % kColumns, first = thread() / kColumns;
-        if (q >= (n_columns + 15) / 16 * 16) return;
-        const T* from = t.v + (row + Size(first)) * t.n_columns + column + Size(q);
-        ISTHMUS_UNROLL_BY(4)
-        for (int k = first; k < kHalf; k += kAtOnce, from += kAtOnce * t.n_columns) {
-            const bool there = row + Size(k) < t.right.count && q < n_columns;
-            copy_number(v + q * Half::kStride + k, there ? from : t.v, there);
-        }
+        for_own(n_columns, [&](int q, int first) {
+            const T* from = t.v + (row + Size(first)) * t.n_columns + column + Size(q);
+            ISTHMUS_UNROLL
+            for (int k = first; k < first + 2; ++k, from += t.n_columns) {
+                const bool there = row + Size(k) < t.right.count && q < n_columns;
+                copy_number(v + q * Half::kStride + k, there ? from : t.v, there);
+            }
+        });
+    }
+    // Once the copies of this thread are there.
+    ISTHMUS_DEVICE static void arrive(int n_columns, T* v) {
+        for_own(n_columns, [&](int q, int k) { Half::arrive(v + q * Half::kStride + k); });
     }
 };
 

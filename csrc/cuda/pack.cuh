@@ -1,6 +1,7 @@
 // What comes before the tiles: descriptions of samples, means, packed rows.
 #pragma once
 
+#include "fast.cuh"
 #include "halves.cuh"
 #include "kernels.cuh"
 
@@ -88,14 +89,17 @@ struct Means {
     }
 };
 
-// What a packed number is: all of it; what two numbers of TF32 hold; two halves in its place.
-enum class Form : Size { Numbers, Rounded, Halves };
+// What a packed number is: all of it; what two numbers of TF32 hold; two halves, or two parts of bf16, in its place.
+enum class Form : Size { Numbers, Rounded, Halves, TwoParts };
 
+// What norms are formed of, but those of two parts.
 ISTHMUS_DEVICE float rounded_to(Form form, float x) {
-    return form == Form::Numbers ? x : form == Form::Rounded ? rounded_to_split(x) : number_of_halves(halves_of(x));
+    return form == Form::Rounded ? rounded_to_split(x) : form == Form::Halves ? number_of_halves(halves_of(x)) : x;
 }
 ISTHMUS_DEVICE double rounded_to(Form, double x) { return x; }
-ISTHMUS_DEVICE float in_form(Form form, float x) { return form == Form::Halves ? float_of(halves_of(x)) : x; }
+ISTHMUS_DEVICE float in_form(Form form, float x) {
+    return form == Form::Halves ? float_of(halves_of(x)) : form == Form::TwoParts ? float_of(two_parts(x)) : x;
+}
 ISTHMUS_DEVICE double in_form(Form, double x) { return x; }
 
 template <class T>
@@ -105,7 +109,7 @@ struct PackTask {
     const double* means;  // of the groups, subtracted; or null
     double scale;         // multiplied next
     Form form;
-    T *panels, *norms, *weights;
+    T *panels, *norms, *weights;  // norms null where they are not those of single numbers
 };
 
 // A number of a sample's rows as it is packed: 0 past them.
@@ -200,6 +204,39 @@ struct Norms {
             }
         }
         if (thread() < kPanel) t.norms[block() * kPanel + Size(thread())] = norm;
+    }
+};
+
+// The same of two parts a number, added up as the tile `Fast` adds its products, so that equal rows have distance 0:
+// the diagonals of fragments that are products of 16 rows with themselves, a warp each.
+struct FastNorms {
+    using Task = NormsTask<float>;
+    static constexpr int kThreads = kPanel / 16 * kWarp;
+    static constexpr Size kShared = 0;
+    ISTHMUS_DEVICE static void run(const Task& t) {
+        const int lane = thread() % kWarp, row = thread() / kWarp * 16 + lane / 4;
+        const float* from = t.panels + block() * kPanel * t.depth + Size(lane % 4 * kPanel + row);
+        float sum[2][4] = {}, kept[2][4] = {};
+        const auto keep = [&] {
+            ISTHMUS_UNROLL
+            for (int e = 0; e < 8; ++e) kept[e / 4][e % 4] += sum[e / 4][e % 4], sum[e / 4][e % 4] = 0;
+        };
+        ISTHMUS_UNROLL_BY(2)
+        for (Size slab = 0; slab < t.depth / kSlab; ++slab, from += kSlab * kPanel) {
+            if (slab && slab % Size(Fast::kExactSlabs<Pairing::Gram>) == 0) keep();
+            LeftParts left;
+            RightParts right[2];
+            left.take([&](int half, int k) { return bits_of(from[4 * k * kPanel + 8 * half]); });
+            ISTHMUS_UNROLL
+            for (int n = 0; n < 2; ++n) right[n].take([&](int k) { return left.words[k / 2][k % 2 * 2 + n]; });
+            multiply_parts(sum, left, right);
+        }
+        keep();
+        // Of row lane / 4 and column lane % 4 * 2 + e % 2 of either fragment.
+        if (lane / 8 != lane % 4) return;
+        float* const to = t.norms + block() * kPanel + Size(row);
+        to[0] = lane / 4 % 2 ? kept[0][1] : kept[0][0];
+        to[8] = lane / 4 % 2 ? kept[1][3] : kept[1][2];
     }
 };
 

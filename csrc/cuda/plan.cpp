@@ -61,10 +61,10 @@ class Runs {
 
     // All partials, of every part of the kernel in turn; `add_up(add)` takes those of a part, `add` from the second on.
     template <class AddUp>
-    void launch(const Device& device, Plan<T>& plan, std::size_t d, AddUp add_up) const {
+    void launch(Plan<T>& plan, std::size_t d, AddUp add_up) const {
         bool add = false;
         for (const Pass& pass : plan.passes()) {
-            const Shape<T> shape(device, pass.pairing);
+            const Shape<T> shape = plan.shape(pass);
             const cuda::Packed<T> packed = plan.pack(pass);
             for (const Part<T>& part : parts_of<T>(pass, d)) {
                 plan.launch("sum_" + shape.name + "_" + part.values, plan.blocks_for(n_runs_),
@@ -87,12 +87,13 @@ class Runs {
 
 template <class T>
 std::vector<Launch> mmd2(const Device& device, const Stack<T>& x, const Stack<T>& y, std::size_t n_items, std::size_t d,
-                         const KernelSum& kernel, const Factors& factors, bool with_diagonal, double* values) {
+                         const KernelSum& kernel, bool fast, const Factors& factors, bool with_diagonal,
+                         double* values) {
     if constexpr (std::is_same_v<T, float>) {
         std::vector<Launch> small = small_mmd2(device, x, y, n_items, d, kernel, factors, with_diagonal, values);
         if (!small.empty()) return small;
     }
-    Plan<T> plan(device, d, kernel);
+    Plan<T> plan(device, d, kernel, fast);
     std::vector<Pair> pairs;
     for (std::size_t i = 0; i < n_items; ++i) {
         for (const Stack<T>* s : {&x, &y}) plan.add(s->rows_of(i), s->weights_of(i), i);
@@ -103,7 +104,7 @@ std::vector<Launch> mmd2(const Device& device, const Stack<T>& x, const Stack<T>
     plan.begin();
     double* const diagonals = with_diagonal ? plan.space[diagonals_at] : nullptr;
     if (with_diagonal) plan.add_diagonals(kernel, diagonals);
-    runs.launch(device, plan, d, [&](bool add) {
+    runs.launch(plan, d, [&](bool add) {
         plan.launch("add_items", n_items,
                     cuda::AddItemsTask{runs.first(plan), runs.partials(plan), factors_of(factors),
                                        add ? nullptr : diagonals, values, add});
@@ -113,15 +114,15 @@ std::vector<Launch> mmd2(const Device& device, const Stack<T>& x, const Stack<T>
 
 template <class T>
 std::vector<Launch> block_sums(const Device& device, const std::vector<Block<T>>& blocks, std::size_t d,
-                               const std::vector<Pair>& pairs, const KernelSum& kernel, double* sums,
+                               const std::vector<Pair>& pairs, const KernelSum& kernel, bool fast, double* sums,
                                double* diagonals) {
-    Plan<T> plan(device, d, kernel);
+    Plan<T> plan(device, d, kernel, fast);
     bool crosses = false;
     for (const Pair& p : pairs) crosses = crosses || blocks[p.left].group != blocks[p.right].group;
     for (const Block<T>& b : blocks) plan.add(b.rows, b.weights, crosses ? 0 : b.group);
     const Runs<T> runs(plan, pairs);
     plan.begin();
-    runs.launch(device, plan, d, [&](bool add) {
+    runs.launch(plan, d, [&](bool add) {
         plan.launch("add_partials", pairs.size(),
                     cuda::AddTask{runs.pairs(plan), runs.first(plan), runs.partials(plan), sums, add});
     });
@@ -131,15 +132,15 @@ std::vector<Launch> block_sums(const Device& device, const std::vector<Block<T>>
 
 template <class T>
 std::vector<Launch> kernel_matrix(const Device& device, Rows<T> x, Rows<T> y, std::size_t d, const KernelSum& kernel,
-                                  T* out, std::size_t out_stride) {
-    Plan<T> plan(device, d, kernel);
+                                  bool fast, T* out, std::size_t out_stride) {
+    Plan<T> plan(device, d, kernel, fast);
     const bool own = x.data == y.data && x.stride == y.stride && x.count == y.count;
     const std::size_t left = plan.add(x, nullptr, 0), right = own ? left : plan.add(y, nullptr, 0);
     plan.begin();
     const Size n_tiles = plan.tiles(left, right);
     bool add = false;
     for (const Pass& pass : plan.passes()) {
-        const Shape<T> shape(device, pass.pairing);
+        const Shape<T> shape = plan.shape(pass);
         const cuda::Packed<T> packed = plan.pack(pass);
         for (const Part<T>& part : parts_of<T>(pass, d)) {
             plan.launch("store_" + shape.name + "_" + part.values, plan.blocks_for(n_tiles),
@@ -153,8 +154,9 @@ std::vector<Launch> kernel_matrix(const Device& device, Rows<T> x, Rows<T> y, st
 
 template <class T>
 std::vector<Launch> kernel_matmul(const Device& device, Rows<T> x, Rows<T> y, std::size_t d, const T* v,
-                                  std::size_t n_columns, const KernelSum& kernel, bool skip_diagonal, T* out) {
-    Plan<T> plan(device, d, kernel);
+                                  std::size_t n_columns, const KernelSum& kernel, bool fast, bool skip_diagonal,
+                                  T* out) {
+    Plan<T> plan(device, d, kernel, fast);
     const bool own = x.data == y.data && x.stride == y.stride && x.count == y.count;
     const std::size_t left = plan.add(x, nullptr, 0), right = own ? left : plan.add(y, nullptr, 0);
     const std::size_t down = cuda::tiles_across(x.count, plan.side()),
@@ -167,7 +169,7 @@ std::vector<Launch> kernel_matmul(const Device& device, Rows<T> x, Rows<T> y, st
     double* const partials = plan.space[partials_at];
     bool add = false;
     for (const Pass& pass : plan.passes()) {
-        const Shape<T> shape(device, pass.pairing);
+        const Shape<T> shape = plan.shape(pass);
         const cuda::Packed<T> packed = plan.pack(pass);
         for (const Part<T>& part : parts_of<T>(pass, d)) {
             plan.launch("matmul_" + shape.name + "_" + part.values, down * n_slices,
@@ -184,13 +186,13 @@ std::vector<Launch> kernel_matmul(const Device& device, Rows<T> x, Rows<T> y, st
 
 #define ISTHMUS_X(T)                                                                                                   \
     template std::vector<Launch> mmd2<T>(const Device&, const Stack<T>&, const Stack<T>&, std::size_t, std::size_t,    \
-                                         const KernelSum&, const Factors&, bool, double*);                             \
+                                         const KernelSum&, bool, const Factors&, bool, double*);                       \
     template std::vector<Launch> block_sums<T>(const Device&, const std::vector<Block<T>>&, std::size_t,               \
-                                               const std::vector<Pair>&, const KernelSum&, double*, double*);          \
-    template std::vector<Launch> kernel_matrix<T>(const Device&, Rows<T>, Rows<T>, std::size_t, const KernelSum&, T*,  \
-                                                  std::size_t);                                                        \
+                                               const std::vector<Pair>&, const KernelSum&, bool, double*, double*);    \
+    template std::vector<Launch> kernel_matrix<T>(const Device&, Rows<T>, Rows<T>, std::size_t, const KernelSum&,      \
+                                                  bool, T*, std::size_t);                                              \
     template std::vector<Launch> kernel_matmul<T>(const Device&, Rows<T>, Rows<T>, std::size_t, const T*, std::size_t, \
-                                                  const KernelSum&, bool, T*);
+                                                  const KernelSum&, bool, bool, T*);
 ISTHMUS_X(float)
 ISTHMUS_X(double)
 #undef ISTHMUS_X

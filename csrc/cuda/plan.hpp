@@ -29,10 +29,11 @@ struct Device {
     std::function<std::uintptr_t(std::size_t)> allocate;
 };
 
-// The operations of core.hpp, on pointers to the GPU's memory.
+// The operations of core.hpp, on pointers to the GPU's memory. `fast`: precision "fast", where the GPU has a faster
+// path.
 template <class T>
 std::vector<Launch> block_sums(const Device& device, const std::vector<Block<T>>& blocks, std::size_t d,
-                               const std::vector<Pair>& pairs, const KernelSum& kernel, double* sums,
+                               const std::vector<Pair>& pairs, const KernelSum& kernel, bool fast, double* sums,
                                double* diagonals);
 
 // Samples of one shape, `item` elements apart, and their weights (items, count), or null for 1.
@@ -53,15 +54,17 @@ struct Factors {
 
 template <class T>
 std::vector<Launch> mmd2(const Device& device, const Stack<T>& x, const Stack<T>& y, std::size_t n_items, std::size_t d,
-                         const KernelSum& kernel, const Factors& factors, bool with_diagonal, double* values);
+                         const KernelSum& kernel, bool fast, const Factors& factors, bool with_diagonal,
+                         double* values);
 
 template <class T>
 std::vector<Launch> kernel_matrix(const Device& device, Rows<T> x, Rows<T> y, std::size_t d, const KernelSum& kernel,
-                                  T* out, std::size_t out_stride);
+                                  bool fast, T* out, std::size_t out_stride);
 
 template <class T>
 std::vector<Launch> kernel_matmul(const Device& device, Rows<T> x, Rows<T> y, std::size_t d, const T* v,
-                                  std::size_t n_columns, const KernelSum& kernel, bool skip_diagonal, T* out);
+                                  std::size_t n_columns, const KernelSum& kernel, bool fast, bool skip_diagonal,
+                                  T* out);
 
 template <class T>
 std::vector<Launch> project(const Device& device, Rows<T> x, std::size_t d, const T* w, const T* b,

@@ -58,18 +58,23 @@ std::string typed(const char* kernel) {
     return std::string(kernel) + "_" + type_name<T>();
 }
 
-// How a tile is formed. Tensor cores win where they are wide beside the plain units: on chips for data centres.
+// How a tile is formed. Tensor cores win where they are wide beside the plain units: on chips for data centres. `fast`:
+// of two bf16 parts a number there.
 template <class T>
 struct Shape {
-    bool tensor;
+    bool tensor, two_parts;
     std::size_t side;
     std::string name;
-    Shape(const Device& device, Pairing pairing) {
+    Shape(const Device& device, Pairing pairing, bool fast = false) {
         const bool products = pairing == Pairing::Gram || pairing == Pairing::Dot;
         const bool wide = device.capability == 80 || device.capability == 90 || device.capability == 100;
         tensor = std::is_same_v<T, float> && products && wide;
         side = std::is_same_v<T, float> ? std::size_t(cuda::Large::kSide) : std::size_t(cuda::Wide::kSide);
-        name = tensor ? "tensor" : type_name<T>();
+        two_parts = tensor && fast;
+        name = two_parts ? "fast" : tensor ? "tensor" : type_name<T>();
+    }
+    cuda::Form form() const {
+        return two_parts ? cuda::Form::TwoParts : tensor ? cuda::Form::Rounded : cuda::Form::Numbers;
     }
 };
 static_assert(cuda::Large::kSide == cuda::Tensor::kSide, "samples are packed for both");
@@ -124,13 +129,17 @@ class Plan {
   public:
     using Sample = cuda::Sample<T>;
 
-    Plan(const Device& device, std::size_t d, const KernelSum& kernel)
-        : device_(device), d_(d), passes_(passes_of(Run{engines_of("base"), 1, nullptr}, kernel)) {}
+    Plan(const Device& device, std::size_t d, const KernelSum& kernel, bool fast = false)
+        : device_(device), d_(d), passes_(passes_of(Run{engines_of("base"), 1, nullptr}, kernel)) {
+        for (Pass& pass : passes_)
+            pass.form = Shape<T>(device, pass.pairing, fast).two_parts ? Form::TwoParts : Form::Numbers;
+    }
 
     Workspace space;
     std::vector<Launch> launches;
 
     const std::vector<Pass>& passes() const { return passes_; }
+    Shape<T> shape(const Pass& pass) const { return {device_, pass.pairing, pass.form == Form::TwoParts}; }
 
     template <class Task>
     void launch(const std::string& kernel, std::size_t blocks, const Task& task) {
@@ -187,17 +196,17 @@ class Plan {
     }
 
     // Packs all samples for a pass.
-    cuda::Packed<T> pack(const Pass& pass) {
-        return pack(pass, Shape<T>(device_, pass.pairing).tensor ? cuda::Form::Rounded : cuda::Form::Numbers);
-    }
+    cuda::Packed<T> pack(const Pass& pass) { return pack(pass, shape(pass).form()); }
     cuda::Packed<T> pack(const Pass& pass, cuda::Form form) {
         T* const norms = pass.gram() ? space[norms_] : nullptr;
+        const bool parts = form == cuda::Form::TwoParts;  // which have kernels for norms of their own
         const std::size_t strips = cuda::tiles_across(depth(), int(cuda::Pack<T>::kStrip));
         launch(typed<T>("pack"), n_panels_ * strips,
                cuda::PackTask<T>{samples(), samples_.size(), d_, depth(), pass.gram() ? space[means_] : nullptr,
-                                 pass.scale, form, space[panels_], norms, space[weights_]});
-        if (norms && strips > 1)
-            launch(typed<T>("norms"), n_panels_, cuda::NormsTask<T>{space[panels_], depth(), norms});
+                                 pass.scale, form, space[panels_], parts ? nullptr : norms, space[weights_]});
+        if (norms && (parts || strips > 1))
+            launch("norms_" + (parts ? shape(pass).name : type_name<T>()), n_panels_,
+                   cuda::NormsTask<T>{space[panels_], depth(), norms});
         return {space[panels_], norms, space[weights_], d_, depth()};
     }
 

@@ -23,7 +23,9 @@ enum class Pairing : unsigned char { Gram, Difference, CityBlock, Dot };
 template <class T, int kSide_, int kQuads>
 struct Plain {
     static constexpr int kSide = kSide_, kEach = 4 * kQuads, kAcross = kSide / kEach, kThreads = kAcross * kAcross;
-    static constexpr int kStride = kSide + kGap, kBlocks = 2, kExactSlabs = 0;
+    static constexpr int kStride = kSide + kGap, kBlocks = 2;
+    template <Pairing>
+    static constexpr int kExactSlabs = 0;
     static constexpr int kRun = 4;  // neighbouring columns
     ISTHMUS_DEVICE static int row(int i) { return i / 4 * (kSide / kQuads) + thread() / kAcross * 4 + i % 4; }
     ISTHMUS_DEVICE static int col(int j) { return j / 4 * (kSide / kQuads) + thread() % kAcross * 4 + j % 4; }
@@ -69,10 +71,13 @@ ISTHMUS_DEVICE void split(float x, unsigned& high, unsigned& low) {
 }
 
 // The same on tensor cores: each float32 number as two of TF32, three products. Eight warps, 64 x 32 values each, in
-// fragments of 16 x 8. The hardware truncates what it adds up, so the sums of kExactSlabs slabs are added outside of
-// it: of centred rows, whose products differ in sign; else those of each step, which costs as many instructions again.
+// fragments of 16 x 8. The hardware truncates what it adds up, so the sums of a few slabs are added outside of it: of
+// centred rows, whose products differ in sign; else those of each step, which costs as many instructions again.
 struct Tensor {
-    static constexpr int kSide = 128, kEach = 8, kThreads = 256, kStride = kSide + kGap, kBlocks = 2, kExactSlabs = 2;
+    static constexpr int kSide = 128, kEach = 8, kThreads = 256, kStride = kSide + kGap, kBlocks = 2;
+    // Slabs whose sums are kept apart, in shared memory; 0 where there is no need.
+    template <Pairing kPairing>
+    static constexpr int kExactSlabs = kPairing == Pairing::Gram ? 2 : 0;
     ISTHMUS_DEVICE static int lane() { return thread() % kWarp; }
     ISTHMUS_DEVICE static int row(int i) { return thread() / kWarp % 2 * 64 + i / 2 * 16 + i % 2 * 8 + lane() / 4; }
     ISTHMUS_DEVICE static int col(int j) { return thread() / kWarp / 2 * 32 + j / 2 * 8 + lane() % 4 * 2 + j % 2; }
@@ -132,7 +137,8 @@ template <class T, class Shape>
 constexpr Size kSideBytes = 4 * Shape::kSide * sizeof(T);
 template <class T, class Shape>
 constexpr Size kProductBytes =
-    kSlabBytes<T, Shape> + kSideBytes<T, Shape> + (Shape::kExactSlabs ? Shape::kSide * Shape::kSide * sizeof(T) : 0);
+    kSlabBytes<T, Shape> + kSideBytes<T, Shape> +
+    (Shape::template kExactSlabs<Pairing::Gram> ? Shape::kSide * Shape::kSide * sizeof(T) : 0);
 
 // Norms, or else weights, of the rows of a side, 0 left and 1 right, once a tile is formed.
 template <class T, class Shape>
@@ -191,8 +197,7 @@ template <class T, class Shape, Pairing kPairing, class Also>
 ISTHMUS_DEVICE void form_products(const T* left, const T* right, Size depth, Size count,
                                   T (&sum)[Shape::kEach][Shape::kEach], const Also& also) {
     T* const slabs = reinterpret_cast<T*>(shared_memory());
-    constexpr int kSize = kSlabSize<T, Shape>;
-    constexpr bool kKept = Shape::kExactSlabs > 0 && kPairing == Pairing::Gram;
+    constexpr int kSize = kSlabSize<T, Shape>, kExactSlabs = Shape::template kExactSlabs<kPairing>;
     using Own = Fetch<T, Shape>;
     left += Own::offset(depth), right += Own::offset(depth);
     const auto fetch = [&](int into) {
@@ -213,13 +218,13 @@ ISTHMUS_DEVICE void form_products(const T* left, const T* right, Size depth, Siz
         wait_for_copies<0>();
         sync_block();  // a slab is there for all, the other is read no more
         if (n + 1 < n_slabs) fetch((n + 1) % 2);
-        if constexpr (kKept)
-            if (n && n % Shape::kExactSlabs == 0) exchange_kept<T, Shape, true>(sum, n == Shape::kExactSlabs);
+        if constexpr (kExactSlabs > 0)
+            if (n && n % kExactSlabs == 0) exchange_kept<T, Shape, true>(sum, n == kExactSlabs);
         const T* const slab = slabs + n % 2 * (2 * kSize);
         Shape::template add<kPairing>(slab, slab + kSize, sum);
     }
-    if constexpr (kKept)
-        if (n_slabs > Shape::kExactSlabs) exchange_kept<T, Shape, false>(sum, false);
+    if constexpr (kExactSlabs > 0)
+        if (n_slabs > kExactSlabs) exchange_kept<T, Shape, false>(sum, false);
 }
 
 }  // namespace

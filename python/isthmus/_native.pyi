@@ -68,7 +68,7 @@ def mmd2(
     *,
     level: str,
     n_threads: int,
-    fast: bool = ...,
+    fast: bool = False,
 ) -> None: ...
 def mmd2_grad(
     x: _Array,
@@ -147,6 +147,7 @@ def plan_block_sums(
     weights: Sequence[_Described | None] | None,
     pairs: _Array,
     terms: Sequence[_Term],
+    fast: bool,
     sums: _Described,
     diagonals: _Described,
 ) -> _Launches: ...
@@ -157,6 +158,7 @@ def plan_kernel_matrix(
     x: _Described,
     y: _Described | None,
     terms: Sequence[_Term],
+    fast: bool,
     out: _Described,
 ) -> _Launches: ...
 def plan_kernel_matmul(
@@ -167,6 +169,7 @@ def plan_kernel_matmul(
     y: _Described | None,
     v: _Described,
     terms: Sequence[_Term],
+    fast: bool,
     skip_diagonal: bool,
     out: _Described,
 ) -> _Launches: ...
@@ -226,6 +229,7 @@ def plan_permuted_sums(
 ) -> _Launches: ...
 def plan_random_assignments(key0: int, key1: int, rows: int, ones: int, bits: _Described) -> _Launches: ...
 def plan_subset_sums(bits: _Described, values: _Described, sums: _Described) -> _Launches: ...
+# Factors of all items, or of each (c, 3) on the GPU.
 def plan_mmd2(
     chip: _Chip,
     allocate: _Allocate,
@@ -237,6 +241,7 @@ def plan_mmd2(
     factors: Sequence[float] | _Described,
     with_diagonal: bool,
     terms: Sequence[_Term],
+    fast: bool,
     values: _Described,
 ) -> _Launches: ...
 def plan_mmd2_grad(

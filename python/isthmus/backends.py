@@ -367,8 +367,8 @@ def _run(
 ) -> None:
     """Let the best implementation compute, and remember which one it was.
 
-    `arguments` are those of `reference` and `gpu`; `native` calls the compiled module on the host, with a
-    kernel it takes "fast" too.
+    `arguments` are those of `reference` and `gpu`; `native` calls the compiled module on the host. With a
+    kernel both take "fast" too; on a GPU the plan knows whether there is such a path.
     """
     backend, notes = _choose(operation, where)
     dtype = arrays.dtype_of(x).name
@@ -376,10 +376,6 @@ def _run(
     level, n_threads = (simd_level(), _threads()) if compiled else (None, 1)
     wants_fast = settings().precision == "fast"
     fast = wants_fast and level in _SPLIT_LEVELS and dtype == "float32" and _multiplies_rows(kernel)
-    if fast:
-        notes.append("precision='fast': products of two bfloat16 parts of each number")
-    elif wants_fast:
-        notes.append(f"precision='fast': {backend} has no faster path on {where.device}, so none was taken")
     if backend == "reference":
         # Distances beyond the largest float64 are infinite, which kernels map to their limit.
         with np.errstate(over="ignore"):
@@ -391,7 +387,12 @@ def _run(
             native(module, {"level": level, "n_threads": n_threads} | ({"fast": True} if fast else {}))
         else:
             launcher, _ = _launcher(backend, where)
-            getattr(gpu, operation)(module, launcher, *arguments, where)
+            precision = {"fast": True} if wants_fast and kernel is not None else {}
+            fast = bool(getattr(gpu, operation)(module, launcher, *arguments, where, **precision))
+    if fast:
+        notes.append("precision='fast': products of two bfloat16 parts of each number")
+    elif wants_fast:
+        notes.append(f"precision='fast': {backend} has no faster path on {where.device}, so none was taken")
     _LAST.set(Explanation(operation, backend, where.device, level, n_threads, dtype, tuple(notes)))
 
 

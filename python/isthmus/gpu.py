@@ -1,6 +1,7 @@
 """The operations on a GPU: `_native` plans the launches, a launcher runs them on the caller's stream.
 
-The arguments are those of `reference.py`; arrays live at `where`, a CUDA device.
+The arguments are those of `reference.py`; arrays live at `where`, a CUDA device. With `fast`, for
+config(precision="fast"), an operation says whether the GPU had a faster path.
 """
 
 from __future__ import annotations
@@ -38,12 +39,20 @@ class Launcher(Protocol):
 
 
 def kernel_matrix(
-    native: ModuleType, launcher: Launcher, x: Any, y: Any, kernel: Kernel, out: Any, where: Home
-) -> None:
+    native: ModuleType,
+    launcher: Launcher,
+    x: Any,
+    y: Any,
+    kernel: Kernel,
+    out: Any,
+    where: Home,
+    *,
+    fast: bool = False,
+) -> bool:
     """out[i, j] = k(x_i, y_j)."""
     terms, to = list(kernel.terms()), arrays.described(out)
     rows = (arrays.described(x), None if y is None else arrays.described(y))
-    _run(native.plan_kernel_matrix, launcher, x, where, *rows, terms, to)
+    return _was_fast(_run(native.plan_kernel_matrix, launcher, x, where, *rows, terms, fast, to))
 
 
 def kernel_matmul(
@@ -56,11 +65,15 @@ def kernel_matmul(
     skip_diagonal: bool,
     out: Any,
     where: Home,
-) -> None:
+    *,
+    fast: bool = False,
+) -> bool:
     """out = K(x, y) @ v."""
     terms, to = list(kernel.terms()), arrays.described(out)
     rows = (arrays.described(x), None if y is None else arrays.described(y), arrays.described(v))
-    _run(native.plan_kernel_matmul, launcher, x, where, *rows, terms, skip_diagonal, to)
+    return _was_fast(
+        _run(native.plan_kernel_matmul, launcher, x, where, *rows, terms, fast, skip_diagonal, to)
+    )
 
 
 def block_sums(
@@ -73,14 +86,18 @@ def block_sums(
     sums: Any,
     diagonals: Any,
     where: Home,
-) -> None:
+    *,
+    fast: bool = False,
+) -> bool:
     """Sums (P,) and diagonals (blocks,), float64."""
     rows = [arrays.described(stack) for stack in stacks]
     given = None
     if weights is not None:
         given = [None if share is None else arrays.described(share) for share in weights]
     terms, to = list(kernel.terms()), (arrays.described(sums), arrays.described(diagonals))
-    _run(native.plan_block_sums, launcher, stacks[0], where, rows, given, pairs, terms, *to)
+    return _was_fast(
+        _run(native.plan_block_sums, launcher, stacks[0], where, rows, given, pairs, terms, fast, *to)
+    )
 
 
 def project(
@@ -220,11 +237,13 @@ def mmd2(
     kernel: Kernel,
     values: Any,
     where: Home,
-) -> None:
+    *,
+    fast: bool = False,
+) -> bool:
     """Values (c,), float64."""
     given = (arrays.described(x), arrays.described(y), *map(_described, weights), _factors(factors))
     terms, to = list(kernel.terms()), arrays.described(values)
-    _run(native.plan_mmd2, launcher, x, where, *given, with_diagonal, terms, to)
+    return _was_fast(_run(native.plan_mmd2, launcher, x, where, *given, with_diagonal, terms, fast, to))
 
 
 def mmd2_grad(
@@ -266,7 +285,13 @@ def _factors(factors: Any) -> Any:
     return factors.tolist() if factors.ndim == 1 else arrays.described(factors)
 
 
-def _run(plan: Callable[..., Sequence[Launch]], launcher: Launcher, x: Any, where: Home, *rest: Any) -> None:
+def _was_fast(launches: Sequence[Launch]) -> bool:
+    return any("_fast_" in kernel for kernel, *_ in launches)
+
+
+def _run(
+    plan: Callable[..., Sequence[Launch]], launcher: Launcher, x: Any, where: Home, *rest: Any
+) -> Sequence[Launch]:
     """Plan with a workspace that the array library allocates, and run; `x` has the dtype of the rows."""
     workspace = []
 
@@ -274,4 +299,6 @@ def _run(plan: Callable[..., Sequence[Launch]], launcher: Launcher, x: Any, wher
         workspace.append(where.workspace(size))
         return arrays.described(workspace[0])[0]
 
-    launcher.launch(plan(where.chip(), allocate, arrays.dtype_of(x).name, *rest), where)
+    launches = plan(where.chip(), allocate, arrays.dtype_of(x).name, *rest)
+    launcher.launch(launches, where)
+    return launches
