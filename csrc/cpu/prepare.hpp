@@ -66,7 +66,7 @@ std::vector<Pass> passes_of(const Run& run, const KernelSum& kernel);
 // What the squared distance of raw rows, times raw_scale, is multiplied by to be the u of a Gram pass.
 double raw_factor(const Pass& pass);
 // A pair with guard (|x|^2 + |y|^2) > 1 + u needs its raw rows: half the promised accuracy against the rounding of a
-// sum of d products of numbers, or of two parts of each.
+// sum of d products of numbers, three quarters of it against what products of two parts of each leave out.
 template <class T>
 double guard_of(const Pass& pass, std::size_t d);
 

@@ -11,7 +11,7 @@
 namespace isthmus::ISTHMUS_ARCH {
 namespace {
 
-// x to 2^-18 of it, in a word.
+// x to 2^-17 of it, in a word.
 ISTHMUS_DEVICE unsigned two_parts(float x) { return two_bf16(x - float_of(two_bf16(0.0f, x)), x); }
 
 // kSlab dimensions of the rows of a fragment's left side, lane() / 4 and 8 more, and of its right side, lane() / 4. A
@@ -47,10 +47,10 @@ struct RightParts {
 template <int kCount>
 ISTHMUS_DEVICE void multiply_parts(float (&sum)[kCount][4], const LeftParts& left, const RightParts (&right)[kCount]) {
     ISTHMUS_UNROLL
+    for (int n = 0; n < kCount; ++n) multiply_bf16(sum[n], left.high, right[n].high);
+    ISTHMUS_UNROLL
     for (int half = 0; half < 2; ++half) ISTHMUS_UNROLL
     for (int n = 0; n < kCount; ++n) multiply_bf16(sum[n], left.words[half], right[n].turned[half]);
-    ISTHMUS_UNROLL
-    for (int n = 0; n < kCount; ++n) multiply_bf16(sum[n], left.high, right[n].high);
 }
 
 // Warps and fragments as in Tensor. The hardware truncates what it adds up: sums of 256 dimensions lose 6e-6 at most.

@@ -224,7 +224,10 @@ ISTHMUS_DEVICE void form_products(const T* left, const T* right, Size depth, Siz
         Shape::template add<kPairing>(slab, slab + kSize, sum);
     }
     if constexpr (kExactSlabs > 0)
-        if (n_slabs > kExactSlabs) exchange_kept<T, Shape, false>(sum, false);
+        if (n_slabs > kExactSlabs) {
+            exchange_kept<T, Shape, false>(sum, false);
+            sync_block();  // lest what comes next is loaded before, into registers that are needed here
+        }
 }
 
 }  // namespace
