@@ -208,15 +208,17 @@ struct Norms {
 };
 
 // The same of two parts a number, added up as the tile `Fast` adds its products, so that equal rows have distance 0:
-// the diagonals of fragments that are products of 16 rows with themselves, a warp each.
+// the diagonals of fragments that are products of 16 rows with themselves, a warp each. Infinite, which the guard sees,
+// for numbers whose products might overflow.
 struct FastNorms {
     using Task = NormsTask<float>;
     static constexpr int kThreads = kPanel / 16 * kWarp;
     static constexpr Size kShared = 0;
     ISTHMUS_DEVICE static void run(const Task& t) {
+        constexpr unsigned kSignless = 0x7fffffffu, kHuge = 0x58800000u;  // 2^50, or NaN
         const int lane = thread() % kWarp, row = thread() / kWarp * 16 + lane / 4;
         const float* from = t.panels + block() * kPanel * t.depth + Size(lane % 4 * kPanel + row);
-        float sum[2][4] = {}, kept[2][4] = {};
+        float sum[2][4] = {}, kept[2][4] = {}, huge[2] = {};
         const auto keep = [&] {
             ISTHMUS_UNROLL
             for (int e = 0; e < 8; ++e) kept[e / 4][e % 4] += sum[e / 4][e % 4], sum[e / 4][e % 4] = 0;
@@ -228,15 +230,26 @@ struct FastNorms {
             RightParts right[2];
             left.take([&](int half, int k) { return bits_of(from[4 * k * kPanel + 8 * half]); });
             ISTHMUS_UNROLL
-            for (int n = 0; n < 2; ++n) right[n].take([&](int k) { return left.words[k / 2][k % 2 * 2 + n]; });
+            for (int n = 0; n < 2; ++n) {
+                right[n].take([&](int k) { return left.words[k / 2][k % 2 * 2 + n]; });
+                ISTHMUS_UNROLL
+                for (int k = 0; k < 4; ++k)
+                    if ((left.words[k / 2][k % 2 * 2 + n] & kSignless) >= kHuge) huge[n] = 1;
+            }
             multiply_parts(sum, left, right);
         }
         keep();
+        ISTHMUS_UNROLL
+        for (int n = 0; n < 2; ++n) {
+            huge[n] += from_lane_xor(huge[n], 1);
+            huge[n] += from_lane_xor(huge[n], 2);
+        }
         // Of row lane / 4 and column lane % 4 * 2 + e % 2 of either fragment.
         if (lane / 8 != lane % 4) return;
+        const bool odd = lane / 4 % 2;
         float* const to = t.norms + block() * kPanel + Size(row);
-        to[0] = lane / 4 % 2 ? kept[0][1] : kept[0][0];
-        to[8] = lane / 4 % 2 ? kept[1][3] : kept[1][2];
+        to[0] = huge[0] > 0 ? float_of(0x7f800000u) : odd ? kept[0][1] : kept[0][0];
+        to[8] = huge[1] > 0 ? float_of(0x7f800000u) : odd ? kept[1][3] : kept[1][2];
     }
 };
 
