@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from . import oracle
 from .case import Case
 from .cases import gammas
 from .floors import pairs
 
 # Of an H200, a second, nominal but for the last: float32 multiply-adds on plain units, those of float32
-# accuracy on tensor cores (three products in TF32), exponentials; bytes of a copy as measured.
-PLAIN, TENSOR, EXPONENTIALS, BYTES = 33.45e12, 66e12, 4.18e12, 4.3e12
+# accuracy on tensor cores (three products in TF32), those of precision "fast" (three in bf16), exponentials;
+# bytes of a copy as measured.
+PLAIN, TENSOR, FAST, EXPONENTIALS, BYTES = 33.45e12, 66e12, 132e12, 4.18e12, 4.3e12
 BF16 = 395e12  # multiply-adds a second with 0/1 assignments
 
 
@@ -21,10 +23,16 @@ class GpuCase:
     case: Case
     milliseconds: float | None = None
     times_torch: float | None = None
+    fast: bool = False  # our part under config(precision="fast")
 
     @property
     def id(self) -> str:
-        return self.case.id
+        return self.case.id + ("-fast" if self.fast else "")
+
+    @property
+    def promise(self) -> float:
+        """The largest error of our result."""
+        return oracle.PROMISE[self.case.operation]["fast" if self.fast else self.case.dtype]
 
 
 GPU_CASES = (
@@ -44,11 +52,16 @@ GPU_CASES = (
     GpuCase(Case("features_mean", 1_000_000, 0, 128, q=1024)),
     GpuCase(Case("random_features", 1_000_000, 0, 128, q=1024)),
     GpuCase(Case("project", 1_000_000, 0, 512, q=64)),
+    GpuCase(Case("mmd2", 10_000, 10_000, 64), fast=True),
+    GpuCase(Case("mmd2", 10_000, 10_000, 512), fast=True),
+    GpuCase(Case("mmd2", 100_000, 100_000, 32), fast=True),
+    GpuCase(Case("kernel_matrix", 20_000, 20_000, 128), fast=True),
+    GpuCase(Case("kernel_matmul", 100_000, 100_000, 50, q=40), fast=True),
 )
 
 
-def floor_milliseconds(case: Case) -> float:
-    """The longest of what a float32-accurate implementation cannot avoid: products, exponentials, bytes."""
+def floor_milliseconds(case: Case, fast: bool = False) -> float:
+    """The longest of what an implementation of this accuracy cannot avoid: products, exponentials, bytes."""
     n, m, d, q = case.n, case.m, case.d, case.q
     own, size = pairs(case), 8 if case.dtype == "float64" else 4
     products = own * d
@@ -71,5 +84,5 @@ def floor_milliseconds(case: Case) -> float:
             products, exponentials, read = n * d * q / 2, n * q, size * n * (d + q)
         case "project":
             products, exponentials, read = n * d * q, 0, size * n * (d + q)
-    rate = PLAIN if case.dtype == "float64" else TENSOR  # float64: as many on tensor cores
+    rate = PLAIN if case.dtype == "float64" else FAST if fast else TENSOR  # float64: as many on tensor cores
     return 1e3 * max(products / rate, signs / BF16, exponentials / EXPONENTIALS, read / BYTES)

@@ -41,6 +41,17 @@ def prepare(name: str, case: Case, data: dict[str, Any], free_bytes: float) -> C
     return call
 
 
+def fast(call: Call) -> Call:
+    """The same of Isthmus under config(precision="fast")."""
+    import isthmus as im
+
+    def inside() -> Any:
+        with im.config(precision="fast"):
+            return call()
+
+    return inside
+
+
 def _whole(case: Case) -> float:
     """Entries of the largest array that the plain formula keeps."""
     match case.operation:

@@ -1,8 +1,8 @@
 """config(precision="fast") on an emulated GPU: what its products leave out, and where they are taken at all.
 
-A float32 number is taken as high + low, both bf16: |low| <= 2^-8 |x|, and 2^-17 |x| is lost. A product of two
-numbers leaves out low * low and what is lost: 2^-15 of it at most. Tensor cores truncate: three additions for 16
-dimensions, of at most 256 before the sum is taken out, each off by 2^-23 of the sum of moduli at most.
+A float32 number is taken as high + low, both bf16: |low| <= 2^-8 |x|, and 2^-17 |x| is lost. A product of
+two numbers leaves out low * low and what is lost: 2^-15 of it at most. Tensor cores truncate: three additions
+for 16 dimensions, of at most 256 before the sum is taken out, each off by 2^-23 of the sum of moduli at most.
 """
 
 import isthmus as im
@@ -94,7 +94,11 @@ def test_matrices_products_and_sums_keep_the_promise(fast, name, rng):
     assert abs(product - expected.sum(1)).max() <= 65 * FAST.kernel * scale
     value = float(im.mmd2(gx, gy, kernel=kernel))
     assert abs(value - oracle_mmd2(x, y, kernel, "unbiased")) <= FAST.mmd * scale
-    assert {name.split("_fast_")[0] for name in fast.launched if "_fast_" in name} == {"sum", "store", "matmul"}
+    assert {name.split("_fast_")[0] for name in fast.launched if "_fast_" in name} == {
+        "sum",
+        "store",
+        "matmul",
+    }
 
 
 @pytest.mark.parametrize("distance", [2.0, 30.0])
@@ -111,7 +115,7 @@ def test_near_pairs_far_from_the_mean_keep_their_digits(fast, d, distance, rng):
 
 @pytest.mark.parametrize("d", [8, 11, 16, 24, 40])
 def test_low_parts_at_their_largest_keep_the_promise(fast, d):
-    """All low parts of x are high, all of y low: what is left out of their distance adds up, and is all of it."""
+    """Positive in one row, negative in another: what is left out adds up to the whole of their distance."""
     ends = np.array([1 + 2.0**-8 - 2.0**-16, 1 + 2.0**-6 - 2.0**-8 + 2.0**-16], dtype=np.float32) / 4
     x = np.repeat(np.concatenate([ends, -ends])[:, None], d, axis=1)  # its mean is 0
     kernel = im.RationalQuadratic(scale=1 / np.sqrt(2 * 1.7), alpha=1.7)  # of |x - y|^2 itself

@@ -124,12 +124,13 @@ def test_every_kernel_of_a_plan_is_an_entry_whose_task_it_carries():
     stacks, outs = [(address, (2, 70, 5), (350, 5, 1))], [(address, (1,), (1,)), (address, (2,), (1,))]
     pairs, v, kernel = np.array([[0, 1]]), (address, (70, 3), (3, 1)), KERNEL + im.Laplacian(scale=2.0)
     entries = native.gpu_entries()
-    for capability in (75, 90):
+    for capability, fast in ((75, True), (90, False), (90, True)):
         how = ((capability, 4), lambda size: address, "float32")
+        terms, out = (list(kernel.terms()), fast), (address, (70, 70), (70, 1))
         plans = [
-            native.plan_kernel_matrix(*how, rows, None, list(kernel.terms()), (address, (70, 70), (70, 1))),
-            native.plan_kernel_matmul(*how, rows, None, v, list(kernel.terms()), False, v),
-            native.plan_block_sums(*how, stacks, None, pairs, list(kernel.terms()), *outs),
+            native.plan_kernel_matrix(*how, rows, None, *terms, out),
+            native.plan_kernel_matmul(*how, rows, None, v, *terms, False, v),
+            native.plan_block_sums(*how, stacks, None, pairs, *terms, *outs),
         ]
         for name, blocks, task in chain(*plans):
             body, threads, _, task_bytes = entries[name]
