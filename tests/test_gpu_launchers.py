@@ -227,7 +227,7 @@ def test_explain_has_a_note_for_each_better_implementation(emulated_gpu, monkeyp
     ]
     monkeypatch.setattr(cupy_module, "compiler", lambda module: (emulated_gpu, ""))
     with im.config(precision="fast"):
-        im.kernel_matrix(x, kernel=KERNEL)
+        im.kernel_matrix(x, kernel=im.Energy())
     told = backends.explain()
     assert told.backend == "nvrtc" and emulated_gpu.launched
     assert told.notes[0] == "native: not used, it was not built"
