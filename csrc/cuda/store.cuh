@@ -26,7 +26,10 @@ struct Store {
     ISTHMUS_DEVICE static void run(const Task& t) {
         T* const half = reinterpret_cast<T*>(shared_memory());
         for (unsigned tile = unsigned(block()); tile < t.n_tiles; tile += unsigned(n_blocks())) {
-            const Place<T> p = place_of<T, Shape>(t.left, t.right, tile);
+            const Place<T> found = place_of<T, Shape>(t.left, t.right, tile);
+            // In half the registers while products are formed.
+            const unsigned down = unsigned(found.row / kSide), across = unsigned(found.col / kSide);
+            const Place<T> p{t.left, t.right, Size(down) * kSide, Size(across) * kSide};
             T at[kEach][kEach];
             form_values<T, Shape, Values>(t.packed, p, t.terms, at);
             ISTHMUS_UNROLL
