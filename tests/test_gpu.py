@@ -92,6 +92,31 @@ def test_all_positive_rows_keep_their_accuracy_on_tensor_cores(gpu, backend):
         assert np.abs(found - expected).max() <= TOLERANCES["float32"].kernel * largest(expected)
 
 
+@pytest.mark.parametrize("d", [1, 17, 64, 300, 2048])
+def test_fast_products_leave_out_what_they_may_and_treat_both_rows_alike(gpu, backend, d, rng):
+    """See tests/test_gpu_fast.py: 2^-15 of a product, and 2^-23 at each of 48 truncated additions."""
+    x, v = rows(rng, 300, d), rows(rng, 300, 40)
+    x[200:] = x[:100]
+    given, kernel = gpu(x), im.RBF(gamma=0.2 / d)
+    with im.config(precision="fast"):
+        linear = synchronised(im.kernel_matrix(gpu(abs(x) + 1), kernel=im.Linear()))
+        product = synchronised(im.kernel_matmul(given, None, gpu(v), kernel=kernel))
+        value = float(im.mmd2(given[:170], given[170:], kernel=kernel))
+        own = synchronised(im.kernel_matrix(given, kernel=kernel))
+        across = synchronised(im.kernel_matrix(given[:130], given[130:], kernel=kernel))
+    taken = arrays.home(given).chip()[0] in (80, 90, 100)
+    assert ("two bfloat16 parts" in str(backends.explain())) == taken
+    moduli = oracle_matrix(abs(x) + 1, abs(x) + 1, im.Linear())
+    assert np.abs(linear / moduli - 1).max() <= 2.0**-15 + 50 * 2.0**-23
+    expected, fast = oracle_matrix(x, x, kernel), TOLERANCES["fast"]
+    assert np.abs(own - expected).max() <= fast.kernel
+    assert np.abs(product - expected @ v).max() <= fast.kernel * np.abs(v).sum(0).max()
+    assert abs(value - oracle_mmd2(x[:170], x[170:], kernel, "unbiased")) <= fast.mmd
+    if taken:
+        assert np.array_equal(own, own.T) and np.array_equal(own[:130, 130:], across)
+        assert np.array_equal(own[np.arange(100), np.arange(200, 300)], np.ones(100))
+
+
 def test_what_gpus_give_is_what_the_host_gives(gpu, rng):
     x, y = rows(rng, 12, 5), rows(rng, 7, 5, offset=1)
     for operation in (
