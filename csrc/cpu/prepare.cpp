@@ -149,7 +149,7 @@ double guard_of(const Pass& pass, std::size_t d) {
     constexpr double kPromise = std::is_same_v<T, float> ? 4e-6 : 8e-14;
     // Of two parts a number: the products of low parts, each at most 2^-8 of its number, are left out.
     constexpr double kFastRounding = 0x1p-15, kFastPromise = 7.5e-5;
-    const double growth = 4.0 + 1.5 * std::sqrt(double(d));         // of the error, measured on near pairs of long rows
+    const double growth = 4.0 + 1.5 * std::sqrt(double(d));  // of the error, measured on near pairs of long rows
     const bool fast = std::is_same_v<T, float> && pass.form == Form::TwoParts;
     return (fast ? kFastRounding / kFastPromise : kRounding * growth / kPromise) * pass.sensitivity;
 }
