@@ -37,15 +37,17 @@ ISTHMUS_FN void chain_value_and_slope(const Terms& terms, const T* u, T* value, 
         for (int i = 0; i < kCount; ++i) e[i] = exp2_neg(factor * load(u + i * kLanes<T>));
         double growth = -kLn2 * chain.factor;
         for (size_t k = 0; k < chain.length; ++k) {
+            if (k > 0)
+#pragma GCC unroll 4
+                for (int i = 0; i < kCount; ++i) e[i] = e[i] * e[i];
             const Pack<T> weight = splat(T(chain.weights[k])), slope_weight = splat(T(growth * chain.weights[k]));
+            growth *= 2;
+            if (chain.weights[k] == 0) continue;
 #pragma GCC unroll 4
             for (int i = 0; i < kCount; ++i) {
                 v[i] = fma(weight, e[i], v[i]);
                 s[i] = fma(slope_weight, e[i], s[i]);
-                e[i] = e[i] * e[i];
-                e[i] = e[i] * e[i];
             }
-            growth *= 4;
         }
     }
 #pragma GCC unroll 4

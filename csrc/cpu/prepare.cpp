@@ -60,20 +60,20 @@ double power_of_two_below(double x) { return std::ldexp(1.0, std::ilogb(x)); }
 // The narrowest gap between two kernels that is rounding, not intent.
 bool same(double a, double b) { return std::abs(a - b) <= 1e-14 * b; }
 
-// From the smallest gamma up: kernels of 4 and 16 times a chain's gamma join it.
+// From the smallest gamma up: kernels of 2, 4, 8 and 16 times a chain's gamma join it.
 std::vector<RbfChain> chains_of(std::vector<Term> terms) {
     std::sort(terms.begin(), terms.end(), [](const Term& a, const Term& b) { return a.factor < b.factor; });
     std::vector<RbfChain> chains;
     for (const Term& t : terms) {
         bool joined = false;
         for (RbfChain& chain : chains)
-            for (std::size_t i = 0; i < 3 && !joined; ++i)
-                if (same(t.factor, chain.factor * double(1 << (2 * i)))) {
+            for (std::size_t i = 0; i < kLongestChain && !joined; ++i)
+                if (same(t.factor, chain.factor * double(1 << i))) {
                     chain.weights[i] += t.weight;
                     chain.length = std::max(chain.length, i + 1);
                     joined = true;
                 }
-        if (!joined) chains.push_back({t.factor, {t.weight, 0.0, 0.0}, 1});
+        if (!joined) chains.push_back({t.factor, {t.weight}, 1});
     }
     return chains;
 }
@@ -135,7 +135,8 @@ std::vector<Pass> passes_of(const Run& run, const KernelSum& kernel) {
 Terms Pass::view() const {
     bool even = true;
     for (const RbfChain& chain : chains)
-        for (std::size_t i = 0; i < chain.length; ++i) even = even && chain.weights[i] == chains[0].weights[0];
+        for (std::size_t i = 0; i < chain.length; ++i)
+            even = even && (chain.weights[i] == 0 || chain.weights[i] == chains[0].weights[0]);
     return {terms.data(), terms.size(), pairing, chains.data(), chains.size(), even};
 }
 

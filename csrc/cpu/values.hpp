@@ -77,13 +77,13 @@ struct RbfSum {
                 e[i] = exp2_neg(factor * at[i]);
                 sum[i] = add(chain.weights[0], e[i], sum[i]);
             }
-            for (size_t k = 1; k < chain.length; ++k)
+            for (size_t k = 1; k < chain.length; ++k) {
 #pragma GCC unroll 8
-                for (int i = 0; i < kCount; ++i) {
-                    e[i] = e[i] * e[i];
-                    e[i] = e[i] * e[i];
-                    sum[i] = add(chain.weights[k], e[i], sum[i]);
-                }
+                for (int i = 0; i < kCount; ++i) e[i] = e[i] * e[i];
+                if (chain.weights[k] == 0) continue;
+#pragma GCC unroll 8
+                for (int i = 0; i < kCount; ++i) sum[i] = add(chain.weights[k], e[i], sum[i]);
+            }
         }
 #pragma GCC unroll 8
         for (int i = 0; i < kCount; ++i) at[i] = kEven ? splat(T(chains[0].weights[0])) * sum[i] : sum[i];

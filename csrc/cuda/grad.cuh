@@ -103,20 +103,28 @@ struct Slope {
     T value, slope;
 };
 
-template <class T, class Kernel>
-ISTHMUS_DEVICE Slope<T> slope_of(const One<T, Kernel>& one, T u) {
-    return {one(u), one.factor * one.kernel.slope(u)};
+// The values at u in its place, and the slopes.
+template <class T, class Kernel, int kCount>
+ISTHMUS_DEVICE void form_slopes(const One<T, Kernel>& one, T (&u)[kCount], T (&slope)[kCount]) {
+    ISTHMUS_UNROLL
+    for (int e = 0; e < kCount; ++e) slope[e] = one.factor * one.kernel.slope(u[e]), u[e] = one(u[e]);
 }
 
-template <class T>
-ISTHMUS_DEVICE Slope<T> slope_of(const Gaussians<T>& sum, T u) {
-    Slope<T> found{0, 0};
-    for (int n = 0; n < sum.terms.count; ++n) {
-        const T value = sum.terms.weight[n] * exp2_neg(sum.terms.factor[n] * u);
-        found.value += value;
-        found.slope = fma(T(-kLn2) * sum.terms.factor[n], value, found.slope);
-    }
-    return found;
+template <class T, int kCount>
+ISTHMUS_DEVICE void form_slopes(const Gaussians<T>& sum, T (&u)[kCount], T (&slope)[kCount]) {
+    T value[kCount] = {};
+    ISTHMUS_UNROLL
+    for (int e = 0; e < kCount; ++e) slope[e] = T(0);
+    sum.each_term(u, [&](int n, const T(&power)[kCount]) {
+        const T weight = sum.terms.weight[n], slope_weight = T(-kLn2) * sum.terms.factor[n] * weight;
+        ISTHMUS_UNROLL
+        for (int e = 0; e < kCount; ++e) {
+            value[e] = fma(weight, power[e], value[e]);
+            slope[e] = fma(slope_weight, power[e], slope[e]);
+        }
+    });
+    ISTHMUS_UNROLL
+    for (int e = 0; e < kCount; ++e) u[e] = value[e];
 }
 
 template <class T>
@@ -137,9 +145,13 @@ ISTHMUS_DEVICE_CALL Slope<T> slope_of_any(const Terms<T>& terms, T u) {
     return found;
 }
 
-template <class T, Pairing kPairing>
-ISTHMUS_DEVICE Slope<T> slope_of(const Any<T, kPairing>& sum, T u) {
-    return slope_of_any<T>(sum.terms, u);
+template <class T, Pairing kPairing, int kCount>
+ISTHMUS_DEVICE void form_slopes(const Any<T, kPairing>& sum, T (&u)[kCount], T (&slope)[kCount]) {
+    ISTHMUS_UNROLL
+    for (int e = 0; e < kCount; ++e) {
+        const Slope<T> found = slope_of_any<T>(sum.terms, u[e]);
+        u[e] = found.value, slope[e] = found.slope;
+    }
 }
 
 template <class T>
@@ -221,14 +233,14 @@ struct Slopes {
         ISTHMUS_UNROLL
         for (int i = 0; i < kEach; ++i) {
             // Few additions in T, then float64.
-            T sum = 0;
+            T sum = 0, slope[kEach];
             of_rows[i] = 0;
+            form_slopes(values, at[i], slope);
             ISTHMUS_UNROLL
             for (int j = 0; j < kEach; ++j) {
-                const Slope<T> found = slope_of(values, at[i][j]);
                 const bool own = diagonal && Shape::row(i) == Shape::col(j);
-                sum = own ? sum : fma(weights[j], found.value, sum);
-                const T coefficient = own && !keep_own ? T(0) : scales[j] * found.slope;
+                sum = own ? sum : fma(weights[j], at[i][j], sum);
+                const T coefficient = own && !keep_own ? T(0) : scales[j] * slope[j];
                 T& out = to[Size(Shape::row(i) / kPanel) * depth * kPanel + Size(Shape::col(j) * kPanel) +
                             Size(Shape::row(i) % kPanel)];
                 out = t.add ? out + coefficient : coefficient;

@@ -22,13 +22,14 @@ constexpr Pairing natural(Input input) {
 
 // A weighted sum of kernels that share a pairing: the tile's u times `factor` is the u of a kernel. A pair with guard
 // (|x|^2 + |y|^2) > 1 + u gets u = raw_factor |raw_scale (x - y)|^2 from the rows themselves: the Gram trick loses too
-// many digits there.
+// many digits there. Of Gaussians alone, a term's exponential can be that of the term before, squared.
 template <class T>
 struct Terms {
     int count;
     unsigned kernel[kMaxTerms];  // position in ISTHMUS_KERNELS
     T weight[kMaxTerms], factor[kMaxTerms];
     double params[kMaxTerms][3];
+    int squarings[kMaxTerms];  // 0 for an exponential of its own
     T guard, raw_scale, raw_factor;
 };
 
@@ -77,27 +78,37 @@ struct One {
     }
 };
 
-// A sum of Gaussians.
+// A sum of Gaussians: an exponential takes as long as eight products.
 template <class T>
 struct Gaussians {
     static constexpr Pairing kPairing = Pairing::Gram;
     static constexpr T factor = 1;
     const Terms<T>& terms;
     ISTHMUS_DEVICE explicit Gaussians(const Terms<T>& given) : terms(given) {}
-    ISTHMUS_DEVICE T operator()(T u) const {
-        T sum = 0;
-        for (int n = 0; n < terms.count; ++n) sum = fma(terms.weight[n], exp2_neg(terms.factor[n] * u), sum);
-        return sum;
+    // Calls f(n, values of term n at all u) term by term.
+    template <int kCount, class F>
+    ISTHMUS_DEVICE void each_term(const T (&u)[kCount], const F& f) const {
+        T power[kCount];
+        ISTHMUS_UNROLL_BY(1)
+        for (int n = 0; n < terms.count; ++n) {
+            const int squarings = terms.squarings[n];
+            const T scale = terms.factor[n];
+            if (squarings == 0) ISTHMUS_UNROLL
+            for (int e = 0; e < kCount; ++e) power[e] = exp2_neg(scale * u[e]);
+            ISTHMUS_UNROLL_BY(1)
+            for (int s = 0; s < squarings; ++s) ISTHMUS_UNROLL
+            for (int e = 0; e < kCount; ++e) power[e] *= power[e];
+            f(n, power);
+        }
     }
     template <int kCount>
     ISTHMUS_DEVICE void form(T (&u)[kCount]) const {
         T sum[kCount] = {};
-        ISTHMUS_UNROLL_BY(1)
-        for (int n = 0; n < terms.count; ++n) {
-            const T weight = terms.weight[n], scale = terms.factor[n];
+        each_term(u, [&](int n, const T(&power)[kCount]) {
+            const T weight = terms.weight[n];
             ISTHMUS_UNROLL
-            for (int e = 0; e < kCount; ++e) sum[e] = fma(weight, exp2_neg(scale * u[e]), sum[e]);
-        }
+            for (int e = 0; e < kCount; ++e) sum[e] = fma(weight, power[e], sum[e]);
+        });
         ISTHMUS_UNROLL
         for (int e = 0; e < kCount; ++e) u[e] = sum[e];
     }

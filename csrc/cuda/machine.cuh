@@ -251,7 +251,7 @@ ISTHMUS_FN float exp2_neg(float u) {
     asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(power) : "f"(-u));
     return power;
 #elif defined(ISTHMUS_EMULATED_GPU)
-    return flushed(::exp2f(-flushed(u)));
+    return approximate_exp2(-flushed(u));
 #else
     return ::exp2f(-u);
 #endif

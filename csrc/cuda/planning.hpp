@@ -98,19 +98,43 @@ cuda::Terms<T> terms_of(const Term* first, std::size_t count) {
     return terms;
 }
 
+// The terms of a pass and how many squarings of the term before give each, 0 for an exponential of its own.
+struct Ordered {
+    std::vector<Term> terms;
+    std::vector<int> squarings;
+};
+
+inline Ordered ordered(const Pass& pass) {
+    if (pass.chains.empty()) return {pass.terms, std::vector<int>(pass.terms.size())};
+    Ordered found;
+    for (const RbfChain& chain : pass.chains) {
+        int squarings = 0;
+        for (std::size_t k = 0; k < chain.length; ++k, ++squarings) {
+            if (chain.weights[k] == 0) continue;
+            found.terms.push_back({pass.terms[0].kernel, chain.weights[k], chain.factor * double(1 << k), {}});
+            found.squarings.push_back(squarings);
+            squarings = 0;
+        }
+    }
+    return found;
+}
+
 template <class T>
 std::vector<Part<T>> parts_of(const Pass& pass, std::size_t d) {
-    const auto is_rbf = [](const Term& t) { return kernel_names()[t.kernel].name == std::string("rbf"); };
     std::string values = pass.pairing == Pairing::Gram         ? "gram"
                          : pass.pairing == Pairing::Difference ? "difference"
                          : pass.pairing == Pairing::CityBlock  ? "cityblock"
                                                                : "dot";
-    if (std::all_of(pass.terms.begin(), pass.terms.end(), is_rbf))
-        values = pass.terms.size() == 1 && pass.terms[0].factor == 1 ? "rbf" : "gaussians";
+    const Ordered all = ordered(pass);
+    if (!pass.chains.empty()) values = "gaussians";
+    const bool is_rbf = kernel_names()[all.terms[0].kernel].name == std::string("rbf");
+    if (is_rbf && all.terms.size() == 1 && all.terms[0].factor == 1) values = "rbf";
     std::vector<Part<T>> parts;
-    for (std::size_t i = 0; i < pass.terms.size(); i += cuda::kMaxTerms) {
-        const std::size_t count = std::min<std::size_t>(cuda::kMaxTerms, pass.terms.size() - i);
-        Part<T> part{terms_of<T>(pass.terms.data() + i, count), values};
+    for (std::size_t i = 0; i < all.terms.size(); i += cuda::kMaxTerms) {
+        const std::size_t count = std::min<std::size_t>(cuda::kMaxTerms, all.terms.size() - i);
+        Part<T> part{terms_of<T>(all.terms.data() + i, count), values};
+        std::copy_n(all.squarings.begin() + std::ptrdiff_t(i), count, part.terms.squarings);
+        part.terms.squarings[0] = 0;
         part.terms.guard = T(pass.gram() ? guard_of<T>(pass, d) : 0.0);
         part.terms.raw_scale = T(pass.raw_scale());
         part.terms.raw_factor = T(raw_factor(pass));

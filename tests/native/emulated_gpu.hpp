@@ -1,6 +1,7 @@
 // A GPU in plain C++, one block after another: its threads are fibers that take turns at every barrier. Shared memory
-// starts as NaN, asynchronous copies arrive as late as they may, tensor cores truncate, approximate functions flush
-// subnormal numbers. Define ISTHMUS_ARCH, then include this before any of csrc/cuda/*.cuh.
+// starts as NaN, asynchronous copies arrive as late as they may, tensor cores truncate, exponentials are rounded up or
+// down, approximate functions flush subnormal numbers. Define ISTHMUS_ARCH, then include this before any of
+// csrc/cuda/*.cuh.
 #pragma once
 
 #include <ucontext.h>
@@ -210,6 +211,12 @@ inline float float_of(unsigned bits) {
 
 // A subnormal number is 0 to sqrt.approx.ftz and ex2.approx.ftz.
 inline float flushed(float x) { return std::fabs(x) < 0x1p-126f ? std::copysign(0.0f, x) : x; }
+// 2^x, rounded up or down as x has it.
+inline float approximate_exp2(float x) {
+    const double exact = std::exp2(double(x));
+    const float below = flushed(emulated_gpu::truncated(exact));
+    return below == 0 || double(below) == exact || bits_of(x) * 0x9e3779b9u >> 31 ? below : std::nextafterf(below, 2.0f);
+}
 
 // Fragments as PTX defines them for mma.m16n8k8 of TF32; the low bits of operands are not looked at.
 inline void multiply_tf32(float (&sum)[4], const unsigned (&a)[4], const unsigned (&b)[2]) {
