@@ -113,7 +113,7 @@ class Home:
 
     def _options(self, dtype: np.dtype[Any]) -> dict[str, Any]:
         if self.library == "torch" and not self.on_host:
-            return {"dtype": getattr(self.xp, dtype.name), "device": self.device}
+            return {"dtype": _torch_dtype(dtype), "device": self.device}
         return {"dtype": dtype}
 
 
@@ -239,7 +239,7 @@ def narrowed(x: Any) -> Any:
 
 def _cast(x: Any, dtype: np.dtype[Any]) -> Any:
     if library(x) == "torch":
-        return x.to(getattr(sys.modules["torch"], dtype.name))
+        return x.to(_torch_dtype(dtype))
     return x.astype(dtype, copy=False)
 
 
@@ -291,7 +291,7 @@ def as_dtype(x: Any, dtype: np.dtype[Any], where: Home) -> Any:
     if where.on_host:
         return np.require(x, dtype, ["C", "A"])
     if where.library == "torch":
-        return x.to(getattr(where.xp, dtype.name)).contiguous()
+        return x.to(_torch_dtype(dtype)).contiguous()
     return where.xp.ascontiguousarray(x, dtype=dtype)
 
 
@@ -430,8 +430,18 @@ def generator(random_state: Any) -> np.random.Generator:
 
 def dtype_of(x: Any) -> np.dtype[Any]:
     """The dtype of a float32 or float64 array of any library, in native byte order."""
-    dtype = x.dtype if isinstance(x, np.ndarray) else np.dtype(str(x.dtype).removeprefix("torch."))
-    return dtype.newbyteorder("=")
+    return x.dtype.newbyteorder("=") if isinstance(x, np.ndarray) else _dtype_named(x.dtype)
+
+
+@lru_cache
+def _dtype_named(dtype: Any) -> np.dtype[Any]:
+    """numpy's dtype of the name of another library's."""
+    return np.dtype(str(dtype).removeprefix("torch.")).newbyteorder("=")
+
+
+@lru_cache
+def _torch_dtype(dtype: np.dtype[Any]) -> Any:
+    return getattr(sys.modules["torch"], dtype.name)
 
 
 def _real_dtype(dtype: np.dtype[Any]) -> np.dtype[Any]:
