@@ -182,9 +182,9 @@ def test_tensor_cores_keep_the_promise(emulate, rng):
     }
 
 
-@pytest.mark.parametrize("radius", [5.0, 30.0])
+@pytest.mark.parametrize(("radius", "zeros"), [(5.0, 0), (30.0, 0), (30.0, 244)], ids=["near", "far", "split"])
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_tight_clusters_far_from_the_mean_cost_no_accuracy(emulate, dtype, radius, rng):
+def test_tight_clusters_far_from_the_mean_cost_no_accuracy(emulate, dtype, radius, zeros, rng):
     """|z - mean| >> scale while |x - y| ~ scale: norms, products and sums over rows would cancel."""
     ends = rng.normal(size=(1, 16))
     ends = np.concatenate([ends, -ends]) * radius / np.linalg.norm(ends)
@@ -192,9 +192,12 @@ def test_tight_clusters_far_from_the_mean_cost_no_accuracy(emulate, dtype, radiu
         (ends[rng.integers(0, 2, n)] + 0.1 * rng.normal(size=(n, 16)) / 4).astype(dtype)[None]
         for n in (60, 50)
     )
+    x, y = (np.pad(z, ((0, 0), (0, 0), (0, zeros))) for z in (x, y))
     kernel, weights = im.RBF(bandwidth=1.0), (None, None)
-    found = on_gpu(EmulatedGpu(emulate), x, y, weights, factors_of(weights, x, y), True, kernel)
+    machine = EmulatedGpu(emulate, processors=40)
+    found = on_gpu(machine, x, y, weights, factors_of(weights, x, y), True, kernel)
     check(found, x, y, weights, True, kernel, largest_slope=np.exp(-0.5))
+    assert any(name.startswith("split_slopes") for name in machine.kernels) == (zeros > 0)
 
 
 @pytest.mark.parametrize("kernel", [im.Exponential(3.0), im.Energy(), im.Laplacian(3.0)], ids=repr)

@@ -11,6 +11,7 @@
 #include "project.cuh"
 #include "rounded.cuh"
 #include "small.cuh"
+#include "split_slopes.cuh"
 #include "store.cuh"
 #include "structured.cuh"
 #include "sum.cuh"
@@ -72,6 +73,10 @@ using WideRows = PlainRows<double, 64, 64>;
     X(small_##depth##_gaussians, SmallSums<depth, Gaussians<float>>) \
     X(small_##depth##_gram, SmallSums<depth, Any<float, Pairing::Gram>>)
 
+#define ISTHMUS_CUDA_SPLIT_SLOPES(X)                                       \
+    ISTHMUS_CUDA_PLAIN(X, split_slopes_float32, SplitSlopes, float, Large) \
+    ISTHMUS_CUDA_PLAIN(X, split_slopes_float64, SplitSlopes, double, Wide)
+
 #define ISTHMUS_CUDA_PERMUTED(X)                                    \
     ISTHMUS_CUDA_PLAIN(X, permuted_float32, Permuted, float, Large) \
     ISTHMUS_CUDA_PLAIN(X, permuted_float64, Permuted, double, Wide) \
@@ -127,6 +132,7 @@ using WideRows = PlainRows<double, 64, 64>;
     ISTHMUS_CUDA_PAIRINGS(X, products_float64, Products, double, Wide) \
     X(products_tensor_dot, Products<float, Tensor, Pairing::Dot>)      \
     ISTHMUS_CUDA_CONSUMER(X, slopes, Slopes)                           \
+    ISTHMUS_CUDA_SPLIT_SLOPES(X)                                       \
     ISTHMUS_CUDA_PAIRINGS(X, pull_float32, Pull, float, Large)         \
     X(pull_float32_gram, Pull<float, Large, Pairing::Gram>)            \
     ISTHMUS_CUDA_PAIRINGS(X, pull_float64, Pull, double, Wide)         \

@@ -62,19 +62,24 @@ std::vector<Launch> mmd2_grad(const Device& device, const std::vector<TwoSamples
         (cuda::tiles_across(items[0].x.count, plan.side()) + cuda::tiles_across(items[0].y.count, plan.side())) * side;
     const Cut cut(item_rows, side, stripe_bytes, sizeof(T), items.size(), width, device.processors);
     const std::size_t tiles = (cut.rows / side) * (cut.cols / side), most_tiles = cut.items * tiles;
-    const std::size_t split = dimensions_of_split(most_tiles, plan.depth(), device.processors);
+    const std::size_t n_products =
+        tiles == 1 || cut.cols < item_rows ? most_tiles : cut.items * cuda::tiles_in_triangle(item_rows / side);
+    const std::size_t split = dimensions_of_split(n_products, plan.depth(), device.processors);
     const std::size_t n_splits = (plan.depth() + split - 1) / split;
+    const bool is_split = n_splits > 1;
+    // Blocks that share a tile's coefficients, each with a partial.
+    const std::size_t n_parts = is_split ? side / cuda::kRowsOfPart : 1;
     const auto across_at = plan.space.template room<T>(items.size() * item_rows * width);
     const auto coefficients_at = plan.space.template room<T>(cut.items * cut.rows * cut.cols);
-    const auto products_at = plan.space.template room<T>(n_splits > 1 ? n_splits * most_tiles * side * side : 0);
+    const auto products_at = plan.space.template room<T>(is_split ? n_splits * n_products * side * side : 0);
     const auto sums_at = plan.space.template room<double>(cut.n_groups(cut.cols) * cut.items * cut.rows * width);
     const auto totals_at = plan.space.template room<double>(cut.items * cut.rows * (cut.cols / side));
-    const auto partials_at = plan.space.template room<double>(items.size() * tiles);
+    const auto partials_at = plan.space.template room<double>(items.size() * tiles * n_parts);
     const auto diagonals_at = plan.space.template room<double>(2 * items.size());
     plan.begin();
     T* const across = plan.space[across_at];
     T* const coefficients = plan.space[coefficients_at];
-    T* const products = n_splits > 1 ? plan.space[products_at] : nullptr;
+    T* const products = plan.space[products_at];
     double* const sums = plan.space[sums_at];
     double* const totals = plan.space[totals_at];
     double* const partials = plan.space[partials_at];
@@ -103,16 +108,30 @@ std::vector<Launch> mmd2_grad(const Device& device, const std::vector<TwoSamples
                     const std::size_t cols = std::min(cut.cols, item_rows - col);
                     area.first_col = col / side, area.n_cols = cols / side;
                     const std::size_t n_tiles = area.n_items * area.n_rows * area.n_cols;
-                    if (products)
-                        plan.launch("products_" + shape.name + "_" + (gram ? "dot" : name_of(pass.pairing)),
-                                    n_tiles * n_splits,
-                                    cuda::ProductsTask<T>{packed, plan.samples(), area, n_tiles, split, products});
+                    const auto product_tiles = cuda::ProductTiles::of(area);
+                    if (is_split)
+                        plan.launch(
+                            "products_" + shape.name + "_" + (gram ? "dot" : name_of(pass.pairing)),
+                            product_tiles.count * n_splits,
+                            cuda::ProductsTask<T>{packed, plan.samples(), area, product_tiles, split, products});
                     bool add = false;
                     for (const Part<T>& part : parts) {
-                        plan.launch("slopes_" + shape.name + "_" + part.values, n_tiles,
-                                    cuda::SlopesTask<T>{packed, part.terms, plan.samples(), factors, area,
-                                                        with_diagonal, products, n_splits, coefficients, totals,
-                                                        partials, add, add || add_pass || row > 0 || col > 0});
+                        const cuda::SlopesTask<T> slopes{packed,
+                                                         part.terms,
+                                                         plan.samples(),
+                                                         factors,
+                                                         area,
+                                                         with_diagonal,
+                                                         coefficients,
+                                                         totals,
+                                                         partials,
+                                                         add,
+                                                         add || add_pass || row > 0 || col > 0};
+                        if (is_split)
+                            plan.launch(typed<T>("split_slopes") + "_" + part.values, n_tiles * n_parts,
+                                        cuda::SplitSlopesTask<T>{slopes, product_tiles, products, n_splits});
+                        else
+                            plan.launch("slopes_" + shape.name + "_" + part.values, n_tiles, slopes);
                         add = true;
                     }
                     const std::size_t n_groups = cut.n_groups(cols);
@@ -121,7 +140,7 @@ std::vector<Launch> mmd2_grad(const Device& device, const std::vector<TwoSamples
                                 cuda::PullTask<T>{coefficients, across, packed.norms, totals, area, width, n_groups,
                                                   scale, sums, col > 0});
                 }
-                plan.launch(typed<T>("place_gradients"), rows,
+                plan.launch(typed<T>("place_gradients"), rows * cuda::tiles_across(d, cuda::PlaceGradients<T>::kStrip),
                             cuda::PlaceGradientsTask<T>{plan.samples(), area, side, d, width,
                                                         cut.n_groups(std::min(cut.cols, item_rows)), sums, items[0].dx,
                                                         items[0].dy, add_pass});
@@ -130,7 +149,8 @@ std::vector<Launch> mmd2_grad(const Device& device, const std::vector<TwoSamples
     }
     double* const diagonals = with_diagonal ? plan.space[diagonals_at] : nullptr;
     if (with_diagonal) plan.add_diagonals(kernel, diagonals);
-    plan.launch("grad_values", items.size(), cuda::GradValuesTask{partials, diagonals, factors, tiles, values});
+    plan.launch("grad_values", items.size(),
+                cuda::GradValuesTask{partials, diagonals, factors, tiles * n_parts, values});
     return std::move(plan.launches);
 }
 
