@@ -94,6 +94,7 @@ using WideRows = PlainRows<double, 64, 64>;
     X(norms_float32, Norms<float>)                                     \
     X(norms_float64, Norms<double>)                                    \
     X(norms_fast, FastNorms)                                           \
+    X(add_norms, AddNorms)                                             \
     X(add_partials, AddPartials)                                       \
     X(add_items, AddItems)                                             \
     X(diagonals_float32, Diagonals<float>)                             \

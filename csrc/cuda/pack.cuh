@@ -110,6 +110,7 @@ struct PackTask {
     double scale;         // multiplied next
     Form form;
     T *panels, *norms, *weights;  // norms null where they are not those of single numbers
+    T* norms_of_strips;           // (strips, packed rows), or null
 };
 
 // A number of a sample's rows as it is packed: 0 past them.
@@ -120,8 +121,8 @@ ISTHMUS_DEVICE T packed_number(const Sample<T>& sample, Size row, Size k, Size d
     return T((mean ? x - mean[k] : x) * scale);
 }
 
-// One block packs kStrip dimensions of a panel: coalesced rows through shared memory. Norms are left to Norms unless
-// one strip is all.
+// One block packs kStrip dimensions of a panel: coalesced rows through shared memory. Norms are left to Norms or
+// AddNorms unless one strip is all.
 template <class T>
 struct Pack {
     using Task = PackTask<T>;
@@ -142,7 +143,7 @@ struct Pack {
         const double* const mean = t.means ? t.means + sample.group * t.d : nullptr;
         T norm = 0;
         for (Size begin = strip; begin < end; begin += kColumns) {
-            ISTHMUS_UNROLL_BY(4)
+            ISTHMUS_UNROLL_BY(8)
             for (int at = thread(); at < kPanel * kColumns; at += kThreads) {
                 const int r = at / kColumns, c = at % kColumns;
                 const T value = packed_number(sample, first + Size(r), begin + Size(c), t.d, mean, t.scale);
@@ -157,8 +158,9 @@ struct Pack {
             }
             sync_block();
         }
-        if (strip > 0) return;
         const Size row = first + Size(thread()), at = panel * kPanel + Size(thread());
+        if (t.norms_of_strips) t.norms_of_strips[block() % strips * (n_blocks() / strips * kPanel) + at] = norm;
+        if (strip > 0) return;
         if (t.norms && strips == 1) t.norms[at] = norm;
         t.weights[at] = row < sample.count ? (sample.weights ? sample.weights[row] : T(1)) : T(0);
     }
@@ -250,6 +252,27 @@ struct FastNorms {
         float* const to = t.norms + block() * kPanel + Size(row);
         to[0] = huge[0] > 0 ? float_of(0x7f800000u) : odd ? kept[0][1] : kept[0][0];
         to[8] = huge[1] > 0 ? float_of(0x7f800000u) : odd ? kept[1][3] : kept[1][2];
+    }
+};
+
+struct AddNormsTask {
+    const float* norms_of_strips;  // (n_strips, packed rows)
+    Size n_strips;
+    float* norms;
+};
+
+// Norms of rows that tensor cores multiply, in an order of their own: one block a panel.
+struct AddNorms {
+    using Task = AddNormsTask;
+    static constexpr int kThreads = kPanel;
+    static constexpr Size kShared = 0;
+    ISTHMUS_DEVICE static void run(const Task& t) {
+        const Size row = block() * kPanel + Size(thread());
+        double norm = 0;
+        ISTHMUS_UNROLL_BY(8)
+        for (Size strip = 0; strip < t.n_strips; ++strip)
+            norm += double(t.norms_of_strips[strip * n_blocks() * kPanel + row]);
+        t.norms[row] = float(norm);
     }
 };
 

@@ -204,6 +204,8 @@ class Plan {
         means_ = space.template room<double>(centred ? n_groups_ * d_ : 0);
         panels_ = space.template room<T>(rows * depth());
         norms_ = space.template room<T>(rows), weights_ = space.template room<T>(rows);
+        if (Shape<T>(device_, Pairing::Gram).tensor)
+            norms_of_strips_ = space.template room<T>(rows * cuda::tiles_across(depth(), int(cuda::Pack<T>::kStrip)));
         space.allocate(device_);
         for (const auto& [piece, values] : neighbours_joined())
             for (std::size_t i = 0; i < values.size(); i += cuda::kWords) {
@@ -225,10 +227,15 @@ class Plan {
         T* const norms = pass.gram() ? space[norms_] : nullptr;
         const bool parts = form == cuda::Form::TwoParts;  // which have kernels for norms of their own
         const std::size_t strips = cuda::tiles_across(depth(), int(cuda::Pack<T>::kStrip));
+        const bool by_strips = norms && strips > 1 && form == cuda::Form::Rounded;
+        T* const norms_of_strips = by_strips ? space[norms_of_strips_] : nullptr;
         launch(typed<T>("pack"), n_panels_ * strips,
                cuda::PackTask<T>{samples(), samples_.size(), d_, depth(), pass.gram() ? space[means_] : nullptr,
-                                 pass.scale, form, space[panels_], parts ? nullptr : norms, space[weights_]});
-        if (norms && (parts || strips > 1))
+                                 pass.scale, form, space[panels_], parts ? nullptr : norms, space[weights_],
+                                 norms_of_strips});
+        if constexpr (std::is_same_v<T, float>)
+            if (by_strips) launch("add_norms", n_panels_, cuda::AddNormsTask{norms_of_strips, strips, norms});
+        if (norms && !by_strips && (parts || strips > 1))
             launch("norms_" + (parts ? shape(pass).name : type_name<T>()), n_panels_,
                    cuda::NormsTask<T>{space[panels_], depth(), norms});
         return {space[panels_], norms, space[weights_], d_, depth()};
@@ -295,7 +302,7 @@ class Plan {
     Size n_panels_ = 0, n_groups_ = 0;
     Workspace::Piece<Sample> samples_at_{};
     Workspace::Piece<double> means_{};
-    Workspace::Piece<T> panels_{}, norms_{}, weights_{};
+    Workspace::Piece<T> panels_{}, norms_{}, weights_{}, norms_of_strips_{};
 };
 
 }  // namespace
