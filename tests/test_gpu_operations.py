@@ -333,3 +333,26 @@ def test_the_checks_of_a_real_gpu_hold_on_the_emulated_one(emulated_gpu, check, 
     with im.config(backend="nvrtc"):
         check(emulated_gpu.torch.from_numpy, "float64", rng, argument)
     assert backends.explain().backend == "nvrtc" and emulated_gpu.launched
+
+
+def test_many_items_are_described_in_one_launch(emulated_gpu, rng):
+    x, y = rng.normal(size=(90, 3, 2)), rng.normal(size=(90, 2, 2))
+    found = im.mmd2(*on_gpu(emulated_gpu, x, y), kernel=RBF).numpy()
+    assert emulated_gpu.launched.count("describe") == 1
+    for value, a, b in zip(found, x, y, strict=True):
+        assert abs(value - oracle_mmd2(a, b, RBF, "unbiased")) <= TOLERANCES["float64"].mmd
+
+
+def test_tables_without_any_order_arrive_whole(emulated_gpu, rng):
+    """More words than a launch carries, and some progressions among them."""
+    offsets = np.concatenate([[0], np.cumsum(rng.integers(1, 4, 70))])
+    pairs = np.concatenate([rng.integers(70, size=(400, 2)), np.stack([np.arange(70)] * 2, 1)])
+    z = rng.normal(size=(offsets[-1], 2))
+    sums, diagonals = im.block_sums(*on_gpu(emulated_gpu, z), offsets, pairs, kernel=RBF)
+    assert emulated_gpu.launched.count("describe") > 1
+    matrix = oracle_matrix(z, z, RBF)
+    blocks = [slice(*ends) for ends in zip(offsets[:-1], offsets[1:], strict=True)]
+    for value, (a, b) in zip(sums.tolist(), pairs, strict=True):
+        part = matrix[blocks[a], blocks[b]]
+        assert abs(value - part.sum() + (a == b) * np.trace(part)) <= 1e-12
+    np.testing.assert_allclose(diagonals.numpy(), np.diff(offsets))

@@ -8,8 +8,10 @@
 namespace isthmus::ISTHMUS_ARCH {
 namespace {
 
-constexpr int kWords = 448;  // of a description that one launch carries
+constexpr int kWords = 480;  // of a description that one launch carries
 
+// Progressions, one behind the other in `words`: where the first record goes, the words of a record, their number, the
+// first record and, where there are several, the difference from record to record.
 struct DescribeTask {
     Size words[kWords], count;
     Size* to;
@@ -18,10 +20,17 @@ struct DescribeTask {
 // Writes what the host knows into the workspace: unlike a copy it can be captured and waits for nothing.
 struct Describe {
     using Task = DescribeTask;
-    static constexpr int kThreads = kWords;
+    static constexpr int kThreads = 256;
     static constexpr Size kShared = 0;
     ISTHMUS_DEVICE static void run(const Task& t) {
-        if (Size(thread()) < t.count) t.to[thread()] = t.words[thread()];
+        for (Size at = 0; at < t.count;) {
+            Size* const to = t.to + t.words[at];
+            const Size width = t.words[at + 1], size = width * t.words[at + 2];
+            const Size *const first = t.words + at + 3, *const step = first + width;
+            for (Size i = block() * kThreads + Size(thread()); i < size; i += n_blocks() * kThreads)
+                to[i] = i < width ? first[i] : first[i % width] + i / width * step[i % width];
+            at += 3 + (size > width ? 2 : 1) * width;
+        }
     }
 };
 
@@ -63,8 +72,8 @@ struct ColumnSums {
 template <class T>
 struct MeansTask {
     const Sample<T>* samples;
-    const Size* first_piece;
-    Size n_samples, n_groups, d;
+    const Size *first_sample, *first_piece;  // samples of group g: first_sample[g] to first_sample[g + 1]
+    Size d;
     const double* sums;
     double* means;  // (n_groups, d)
 };
@@ -80,9 +89,9 @@ struct Means {
         const Size k = block() % strips * kThreads + Size(thread());
         if (k >= t.d) return;
         double sum = 0, count = 0;
-        for (Size s = 0; s < t.n_samples; ++s) {
-            if (t.samples[s].group != group) continue;
+        for (Size s = t.first_sample[group]; s < t.first_sample[group + 1]; ++s) {
             count += double(t.samples[s].count);
+            ISTHMUS_UNROLL_BY(8)
             for (Size piece = t.first_piece[s]; piece < t.first_piece[s + 1]; ++piece) sum += t.sums[piece * t.d + k];
         }
         t.means[group * t.d + k] = sum / count;

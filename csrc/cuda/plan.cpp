@@ -38,8 +38,8 @@ std::vector<Launch> small_mmd2(const Device& device, const Stack<float>& x, cons
 template <class T>
 class Runs {
   public:
-    // Before the plan begins.
-    Runs(Plan<T>& plan, const std::vector<Pair>& pairs) : n_pairs_(pairs.size()) {
+    // Before the plan begins; `together` pairs are an item.
+    Runs(Plan<T>& plan, const std::vector<Pair>& pairs, std::size_t together) : n_pairs_(pairs.size()) {
         Size n_tiles = 0;
         for (const Pair& p : pairs) n_tiles += plan.tiles(p.left, p.right);
         run_tiles_ = plan.run_tiles(n_tiles);
@@ -50,7 +50,7 @@ class Runs {
         }
         n_runs_ = first_run.back();
         partials_ = plan.space.template room<double>(n_runs_);
-        pairs_ = plan.describe(names), first_ = plan.describe(first_run);
+        pairs_ = plan.describe(names, 2 * together), first_ = plan.describe(first_run, together);
     }
 
     const cuda::PairOf* pairs(const Plan<T>& plan) const {
@@ -100,7 +100,7 @@ std::vector<Launch> mmd2(const Device& device, const Stack<T>& x, const Stack<T>
         for (const Pair p : {Pair{0, 0}, Pair{1, 1}, Pair{0, 1}}) pairs.push_back({2 * i + p.left, 2 * i + p.right});
     }
     const auto diagonals_at = plan.space.template room<double>(with_diagonal ? 2 * n_items : 0);
-    const Runs<T> runs(plan, pairs);
+    const Runs<T> runs(plan, pairs, 3);
     plan.begin();
     double* const diagonals = with_diagonal ? plan.space[diagonals_at] : nullptr;
     if (with_diagonal) plan.add_diagonals(kernel, diagonals);
@@ -117,10 +117,11 @@ std::vector<Launch> block_sums(const Device& device, const std::vector<Block<T>>
                                const std::vector<Pair>& pairs, const KernelSum& kernel, bool fast, double* sums,
                                double* diagonals) {
     Plan<T> plan(device, d, kernel, fast);
-    bool crosses = false;
-    for (const Pair& p : pairs) crosses = crosses || blocks[p.left].group != blocks[p.right].group;
-    for (const Block<T>& b : blocks) plan.add(b.rows, b.weights, crosses ? 0 : b.group);
-    const Runs<T> runs(plan, pairs);
+    const auto lower = [](const Block<T>& a, const Block<T>& b) { return a.group < b.group; };
+    bool one_mean = !std::is_sorted(blocks.begin(), blocks.end(), lower);
+    for (const Pair& p : pairs) one_mean = one_mean || blocks[p.left].group != blocks[p.right].group;
+    for (const Block<T>& b : blocks) plan.add(b.rows, b.weights, one_mean ? 0 : b.group);
+    const Runs<T> runs(plan, pairs, 1);
     plan.begin();
     runs.launch(plan, d, [&](bool add) {
         plan.launch("add_partials", pairs.size(),

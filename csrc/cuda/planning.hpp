@@ -3,6 +3,7 @@
 #pragma once
 
 #include <algorithm>
+#include <cassert>
 #include <cmath>
 #include <cstring>
 
@@ -10,6 +11,7 @@
 #include "plan.hpp"
 
 #define ISTHMUS_ARCH cuda
+#include "description.hpp"
 #include "entries.cuh"
 
 namespace isthmus::gpu {
@@ -170,8 +172,9 @@ class Plan {
         launches.push_back({kernel, blocks, bytes_of(task)});
     }
 
-    // A sample of this call; `group` names the samples whose common mean is subtracted.
+    // A sample of this call; `group` names the samples whose common mean is subtracted, and never falls.
     std::size_t add(const Rows<T>& rows, const T* weights, std::size_t group) {
+        assert(samples_.empty() || group >= samples_.back().group);
         samples_.push_back({rows.data, weights, Size(rows.stride), rows.count, n_panels_, group});
         n_panels_ += cuda::tiles_across(rows.count, side()) * Size(side() / kPanel);
         n_groups_ = std::max<Size>(n_groups_, group + 1);
@@ -181,10 +184,11 @@ class Plan {
     const Sample& sample(std::size_t s) const { return samples_[s]; }
     const Sample* samples() const { return space[samples_at_]; }
 
-    // Room for host values that a launch writes to the workspace.
-    Workspace::Piece<Size> describe(const std::vector<Size>& values) {
+    // Room for host values that a launch writes to the workspace; `width` of them, a record, are alike from one item to
+    // the next.
+    Workspace::Piece<Size> describe(const std::vector<Size>& values, std::size_t width) {
         const auto piece = space.template room<Size>(values.size());
-        described_.push_back({piece, values});
+        description_.add(piece.offset / sizeof(Size), values, width);
         return piece;
     }
 
@@ -192,13 +196,18 @@ class Plan {
     void begin() {
         std::vector<Size> words(samples_.size() * sizeof(Sample) / sizeof(Size));
         std::memcpy(words.data(), samples_.data(), words.size() * sizeof(Size));
-        const auto samples = describe(words);
+        const std::size_t together = n_groups_ > 1 ? (samples_.size() + n_groups_ - 1) / n_groups_ : 1;
+        const auto samples = describe(words, together * sizeof(Sample) / sizeof(Size));
         samples_at_ = {samples.offset};
-        std::vector<Size> first_piece{0};
-        for (const Sample& s : samples_)
-            first_piece.push_back(first_piece.back() + cuda::tiles_across(s.count, cuda::ColumnSums<T>::kRows));
+        std::vector<Size> first_sample{0}, first_piece{0};
+        for (std::size_t s = 0; s < samples_.size(); ++s) {
+            if (s && samples_[s].group != samples_[s - 1].group) first_sample.push_back(s);
+            const Size pieces = cuda::tiles_across(samples_[s].count, cuda::ColumnSums<T>::kRows);
+            first_piece.push_back(first_piece.back() + pieces);
+        }
+        first_sample.push_back(samples_.size());
         const bool centred = std::any_of(passes_.begin(), passes_.end(), [](const Pass& p) { return p.gram(); });
-        const auto pieces = describe(first_piece);
+        const auto pieces = describe(first_piece, together), groups = describe(first_sample, 1);
         const std::size_t rows = n_panels_ * kPanel;
         const auto sums = space.template room<double>(centred ? first_piece.back() * d_ : 0);
         means_ = space.template room<double>(centred ? n_groups_ * d_ : 0);
@@ -207,18 +216,17 @@ class Plan {
         if (Shape<T>(device_, Pairing::Gram).tensor)
             norms_of_strips_ = space.template room<T>(rows * cuda::tiles_across(depth(), int(cuda::Pack<T>::kStrip)));
         space.allocate(device_);
-        for (const auto& [piece, values] : neighbours_joined())
-            for (std::size_t i = 0; i < values.size(); i += cuda::kWords) {
-                cuda::DescribeTask task{{}, std::min<Size>(cuda::kWords, values.size() - i), space[piece] + i};
-                std::copy_n(values.data() + i, task.count, task.words);
-                launch("describe", 1, task);
-            }
+        for (cuda::DescribeTask task : description_.tasks()) {
+            task.to = space[Workspace::Piece<Size>{0}];
+            launch("describe", blocks_for(cuda::tiles_across(description_.most_values(), cuda::Describe::kThreads)),
+                   task);
+        }
         if (!centred) return;
         const Size n = samples_.size();
         launch(typed<T>("column_sums"), first_piece.back() * cuda::tiles_across(d_, cuda::ColumnSums<T>::kColumns),
                cuda::ColumnSumsTask<T>{this->samples(), space[pieces], n, d_, space[sums]});
         launch(typed<T>("means"), n_groups_ * cuda::tiles_across(d_, cuda::Means<T>::kThreads),
-               cuda::MeansTask<T>{this->samples(), space[pieces], n, n_groups_, d_, space[sums], space[means_]});
+               cuda::MeansTask<T>{this->samples(), space[groups], space[pieces], d_, space[sums], space[means_]});
     }
 
     // Packs all samples for a pass.
@@ -272,33 +280,11 @@ class Plan {
     }
 
   private:
-    struct Described {
-        Workspace::Piece<Size> piece;
-        std::vector<Size> values;
-    };
-
-    // What is described, pieces that follow one another in the workspace as one.
-    std::vector<Described> neighbours_joined() const {
-        std::vector<Described> joined;
-        for (const Described& own : described_) {
-            constexpr std::size_t kWhole = Workspace::kBorder / sizeof(Size);
-            const std::size_t words = joined.empty() ? 0 : (joined.back().values.size() + kWhole - 1) / kWhole * kWhole;
-            if (joined.empty() || joined.back().piece.offset + words * sizeof(Size) != own.piece.offset) {
-                joined.push_back(own);
-                continue;
-            }
-            std::vector<Size>& values = joined.back().values;
-            values.resize(words);
-            values.insert(values.end(), own.values.begin(), own.values.end());
-        }
-        return joined;
-    }
-
     const Device& device_;
     std::size_t d_;
     std::vector<Pass> passes_;
     std::vector<Sample> samples_;
-    std::vector<Described> described_;
+    Description description_;
     Size n_panels_ = 0, n_groups_ = 0;
     Workspace::Piece<Sample> samples_at_{};
     Workspace::Piece<double> means_{};
