@@ -167,10 +167,15 @@ def home(x: Any) -> Home | None:
     """Library and device of an array; None for what merely converts to numpy."""
     name = library(x)
     if name == "torch":
-        return Home(name, str(x.device))
+        return _torch_home(x.device)
     if name == "cupy":
         return Home(name, f"cuda:{x.device.id}")
     return None if name is None else HOST
+
+
+@lru_cache
+def _torch_home(device: Any) -> Home:
+    return Home("torch", str(device))
 
 
 def namespace(x: Any) -> Any:
