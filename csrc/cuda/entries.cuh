@@ -131,6 +131,7 @@ using WideRows = PlainRows<double, 64, 64>;
     X(across_float64, Across<double>)                                  \
     ISTHMUS_CUDA_PAIRINGS(X, products_float32, Products, float, Large) \
     ISTHMUS_CUDA_PAIRINGS(X, products_float64, Products, double, Wide) \
+    X(products_tensor_gram, Products<float, Tensor, Pairing::Gram>)    \
     X(products_tensor_dot, Products<float, Tensor, Pairing::Dot>)      \
     ISTHMUS_CUDA_CONSUMER(X, slopes, Slopes)                           \
     ISTHMUS_CUDA_SPLIT_SLOPES(X)                                       \

@@ -111,7 +111,7 @@ std::vector<Launch> mmd2_grad(const Device& device, const std::vector<TwoSamples
                     const auto product_tiles = cuda::ProductTiles::of(area);
                     if (is_split)
                         plan.launch(
-                            "products_" + shape.name + "_" + (gram ? "dot" : name_of(pass.pairing)),
+                            "products_" + shape.name + "_" + (gram && !shape.tensor ? "dot" : name_of(pass.pairing)),
                             product_tiles.count * n_splits,
                             cuda::ProductsTask<T>{packed, plan.samples(), area, product_tiles, split, products});
                     bool add = false;

@@ -439,6 +439,12 @@ def dtype_of(x: Any) -> np.dtype[Any]:
 
 
 @lru_cache
+def dtype_name(dtype: np.dtype[Any]) -> str:
+    """Its name, which numpy puts together anew each time it is asked."""
+    return dtype.name
+
+
+@lru_cache
 def _dtype_named(dtype: Any) -> np.dtype[Any]:
     """numpy's dtype of the name of another library's."""
     return np.dtype(str(dtype).removeprefix("torch.")).newbyteorder("=")

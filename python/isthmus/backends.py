@@ -371,7 +371,7 @@ def _run(
     kernel both take "fast" too; on a GPU the plan knows whether there is such a path.
     """
     backend, notes = _choose(operation, where)
-    dtype = arrays.dtype_of(x).name
+    dtype = arrays.dtype_name(arrays.dtype_of(x))
     compiled = backend == "native" and where.on_host
     level, n_threads = (simd_level(), _threads()) if compiled else (None, 1)
     wants_fast = settings().precision == "fast"

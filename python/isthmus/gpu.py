@@ -299,6 +299,7 @@ def _run(
         workspace.append(where.workspace(size))
         return arrays.described(workspace[0])[0]
 
-    launches = plan(where.chip(), allocate, arrays.dtype_of(x).name, *rest)
+    dtype = arrays.dtype_name(arrays.dtype_of(x))
+    launches = plan(where.chip(), allocate, dtype, *rest)
     launcher.launch(launches, where)
     return launches
