@@ -155,16 +155,25 @@ def test_stripes_and_groups_of_a_sample_add_up(emulate, dtype, monkeypatch, rng)
         assert sum(name.startswith("pull") for name in machine.kernels) == n_pulls
 
 
-@pytest.mark.parametrize(("kernel", "dtype"), [(SEVERAL, "float32"), (EVERY_INPUT, "float64")], ids=DTYPES)
-def test_few_tiles_are_split_and_threads_take_any_turns(emulate, kernel, dtype, rng):
+@pytest.mark.parametrize(
+    ("kernel", "c", "dtype", "capability"),
+    [
+        (SEVERAL, 2, "float32", PLAIN),
+        (SEVERAL, 1, "float32", TENSOR),
+        (EVERY_INPUT, 2, "float64", PLAIN),
+    ],
+    ids=["plain", "tensor", "float64"],
+)
+def test_few_tiles_are_split_and_threads_take_any_turns(emulate, kernel, c, dtype, capability, rng):
     """Over the dimensions and over the columns, for a GPU with more processors than tiles."""
-    x, y = (z / np.dtype(dtype).type(10) for z in samples(rng, 2, 20, 31, 260, dtype))
+    x, y = (z / np.dtype(dtype).type(10) for z in samples(rng, c, 20, 31, 260, dtype))
     weights = (None, None)
     found = []
     for reverse in (False, True):
-        machine = EmulatedGpu(emulate, processors=40, reverse=reverse)
+        machine = EmulatedGpu(emulate, capability=capability, processors=40, reverse=reverse)
         found.append(on_gpu(machine, x, y, weights, factors_of(weights, x, y), False, kernel))
         assert any(name.startswith("products") for name in machine.kernels)
+        assert ("add_norms" in machine.kernels) == (capability == TENSOR)
     check(found[0], x, y, weights, False, kernel)
     assert all(np.array_equal(a, b) for a, b in zip(*found, strict=True))
 
@@ -182,7 +191,9 @@ def test_tensor_cores_keep_the_promise(emulate, rng):
     }
 
 
-@pytest.mark.parametrize(("radius", "zeros"), [(5.0, 0), (30.0, 0), (30.0, 244)], ids=["near", "far", "split"])
+@pytest.mark.parametrize(
+    ("radius", "zeros"), [(5.0, 0), (30.0, 0), (30.0, 244)], ids=["near", "far", "split"]
+)
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_tight_clusters_far_from_the_mean_cost_no_accuracy(emulate, dtype, radius, zeros, rng):
     """|z - mean| >> scale while |x - y| ~ scale: norms, products and sums over rows would cancel."""

@@ -1,5 +1,7 @@
 """Operations on arrays of a GPU, from the public functions to kernels that an emulated GPU runs."""
 
+from itertools import pairwise
+
 import isthmus as im
 import numpy as np
 import pytest
@@ -351,7 +353,7 @@ def test_tables_without_any_order_arrive_whole(emulated_gpu, rng):
     sums, diagonals = im.block_sums(*on_gpu(emulated_gpu, z), offsets, pairs, kernel=RBF)
     assert emulated_gpu.launched.count("describe") > 1
     matrix = oracle_matrix(z, z, RBF)
-    blocks = [slice(*ends) for ends in zip(offsets[:-1], offsets[1:], strict=True)]
+    blocks = [slice(*ends) for ends in pairwise(offsets)]
     for value, (a, b) in zip(sums.tolist(), pairs, strict=True):
         part = matrix[blocks[a], blocks[b]]
         assert abs(value - part.sum() + (a == b) * np.trace(part)) <= 1e-12
