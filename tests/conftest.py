@@ -14,7 +14,7 @@ from typing import Any
 import isthmus as im
 import numpy as np
 import pytest
-from isthmus import arrays, backends, cuda_module, cupy_module, reference
+from isthmus import arrays, backends, cuda_module, cupy_module, homes, reference
 from isthmus.align.mathematics import pencil
 
 # Around every vector width: 4, 8, 16 and 32 lanes.
@@ -126,27 +126,25 @@ def torch_as_device(monkeypatch: pytest.MonkeyPatch) -> Any:
         def startswith(self, prefix: Any, *rest: Any) -> bool:
             return prefix == "cuda" or super().startswith(prefix, *rest)
 
-    def home(x: Any, plain: Any = arrays.home) -> arrays.Home | None:
-        where: arrays.Home | None = plain(x)
-        return (
-            arrays.Home("torch", Device("cpu")) if where is not None and where.library == "torch" else where
-        )
+    def home(x: Any, plain: Any = arrays.home) -> homes.Home | None:
+        where: homes.Home | None = plain(x)
+        return homes.Home("torch", Device("cpu")) if where is not None and where.library == "torch" else where
 
     def real(x: Any, name: str) -> Any:
         return x.detach() if x.is_floating_point() else x.detach().to(torch.float64)
 
-    def asarray(self: Any, values: Any, dtype: Any, plain: Any = arrays.Home.asarray) -> Any:
+    def asarray(self: Any, values: Any, dtype: Any, plain: Any = homes.Home.asarray) -> Any:
         made = plain(self, values, dtype)
         return made if self.on_host or isinstance(values, torch.Tensor) else made.clone()
 
     monkeypatch.setattr(arrays, "home", home)
     # What goes to a GPU or comes from it is a copy.
-    monkeypatch.setattr(arrays.Home, "asarray", asarray)
+    monkeypatch.setattr(homes.Home, "asarray", asarray)
     monkeypatch.setattr(torch.Tensor, "cpu", torch.Tensor.clone)
     monkeypatch.setattr(arrays, "_real_torch", real)
-    monkeypatch.setattr(arrays.Home, "on_host", property(lambda self: self.library != "torch"))
-    monkeypatch.setattr(arrays.Home, "free_bytes", lambda self: 1 << 34)
-    monkeypatch.setattr(arrays.Home, "chip", lambda self: (90, 3))
+    monkeypatch.setattr(homes.Home, "on_host", property(lambda self: self.library != "torch"))
+    monkeypatch.setattr(homes.Home, "free_bytes", lambda self: 1 << 34)
+    monkeypatch.setattr(homes.Home, "chip", lambda self: (90, 3))
     for module, name in ((cuda_module, "launcher"), (cupy_module, "compiler")):
         monkeypatch.setattr(module, name, lambda *_: (None, "tensors of the CPU play the GPU"))
     return torch
@@ -163,7 +161,7 @@ class EmulatedGpu:
     reverse: bool = False
     launched: list[str] = field(default_factory=list)
 
-    def launch(self, launches: Sequence[tuple[str, int, bytes]], where: arrays.Home) -> None:
+    def launch(self, launches: Sequence[tuple[str, int, bytes]], where: homes.Home) -> None:
         for name, blocks, task in launches:
             assert self.library.isthmus_emulate(name.encode(), blocks, task, int(self.reverse)) == 0, name
             self.launched.append(name)
@@ -197,15 +195,15 @@ def emulated_gpu(torch_as_device: Any, emulated_library: Any, monkeypatch: pytes
     pytest.importorskip("isthmus._native", reason="the compiled module is not built")
     there = EmulatedGpu(torch_as_device, emulated_library)
     monkeypatch.setattr(cuda_module, "launcher", lambda capability: (there, ""))
-    monkeypatch.setattr(arrays.Home, "chip", lambda self: (there.capability, there.processors))
+    monkeypatch.setattr(homes.Home, "chip", lambda self: (there.capability, there.processors))
     monkeypatch.setattr(
-        arrays.Home, "workspace", lambda self, size: there.poisoned((size,), np.dtype(np.uint8))
+        homes.Home, "workspace", lambda self, size: there.poisoned((size,), np.dtype(np.uint8))
     )
 
-    def empty(self: Any, shape: Any, dtype: Any, plain: Any = arrays.Home.empty) -> Any:
+    def empty(self: Any, shape: Any, dtype: Any, plain: Any = homes.Home.empty) -> Any:
         return plain(self, shape, dtype) if self.on_host else there.poisoned(shape, dtype)
 
-    monkeypatch.setattr(arrays.Home, "empty", empty)
+    monkeypatch.setattr(homes.Home, "empty", empty)
     return there
 
 
@@ -248,8 +246,8 @@ def leaving(device: Any, torch_as_device: Any, monkeypatch: pytest.MonkeyPatch) 
 def gpu(request: pytest.FixtureRequest) -> Iterator[Any]:
     """Moves numpy arrays to a GPU; in the end each library gives back the memory it keeps from the other."""
     module = pytest.importorskip(request.param)
-    if arrays.gpu_report().startswith("none"):
-        pytest.skip(f"no GPU: {arrays.gpu_report()}")
+    if homes.gpu_report().startswith("none"):
+        pytest.skip(f"no GPU: {homes.gpu_report()}")
     if request.param == "cupy":
         yield module.asarray
         module.get_default_memory_pool().free_all_blocks()

@@ -7,10 +7,10 @@ import isthmus as im
 import numpy as np
 import pytest
 from conftest import DTYPES, SIZES, THREADS, TOLERANCES, oracle_matrix
-from isthmus import arrays, backends, spectral
+from isthmus import backends, homes, spectral
 from sklearn.kernel_approximation import Nystroem
 
-HOST = arrays.Home("numpy", "cpu")
+HOST = homes.Home("numpy", "cpu")
 RADIAL = {
     "rbf": im.RBF(bandwidth=2.5),
     "rbf-several": im.RBF(bandwidth=[1.5, 4.0]),

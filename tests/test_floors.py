@@ -16,7 +16,7 @@ PACKAGE = ROOT / "python" / "isthmus"
 
 # Lowest first; nothing imports upwards.
 FLOORS = [
-    *("errors", "machine", "config", "kernel_base", "kernels", "arrays", "algebra", "spectral"),
+    *("errors", "machine", "config", "kernel_base", "kernels", "homes", "arrays", "algebra", "spectral"),
     *("threadpool", "blas", "reference", "cuda_module", "cupy_module", "gpu", "backends"),
     *("bandwidth", "ops", "mmd", "gradient", "two_sample"),
     *("rows", "features"),
@@ -103,8 +103,8 @@ ALIGN_FAMILIES = (
 # Libraries that only these files may name, wherever in the file.
 OWNERS = {
     "ot": {"align.transport"},
-    "torch": {"arrays"},
-    "cupy": {"arrays", "cupy_module"},
+    "torch": {"homes", "arrays"},
+    "cupy": {"homes", "arrays", "cupy_module"},
     "matplotlib": {"plot", "displays"},
     "pyarrow": {"datasets"},
     "pandas": {"datasets"},

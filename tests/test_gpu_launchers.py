@@ -9,7 +9,7 @@ from types import ModuleType, SimpleNamespace
 import isthmus as im
 import numpy as np
 import pytest
-from isthmus import arrays, backends, cuda_module, cupy_module
+from isthmus import arrays, backends, cuda_module, cupy_module, homes
 
 native = pytest.importorskip("isthmus._native", reason="the compiled module is not built")
 KERNEL = im.RBF(1.0)
@@ -70,9 +70,9 @@ def sources(tmp_path):
 
 @pytest.fixture
 def where(monkeypatch):
-    monkeypatch.setattr(arrays.Home, "stream", lambda self: 77)
-    monkeypatch.setattr(arrays.Home, "chip", lambda self: (90, 132))
-    return arrays.Home("cupy", "cuda:1")
+    monkeypatch.setattr(homes.Home, "stream", lambda self: 77)
+    monkeypatch.setattr(homes.Home, "chip", lambda self: (90, 132))
+    return homes.Home("cupy", "cuda:1")
 
 
 ENTRIES = {"small": ("Small<float>", 64, 1024, 24), "large": ("Large<double, 2>", 256, 70_000, 16)}
@@ -97,7 +97,7 @@ def test_cupy_compiles_only_what_is_launched_and_once_for_each_device(sources, w
     launcher.launch([("large", 1, b"l" * 16)], where)
     assert "isthmus_large" in cupy.events and ((1,), (256,), b"l" * 16, 70_000) in cupy.events
     cupy.events.clear()
-    launcher.launch([("small", 7, b"s" * 24)], arrays.Home("torch", "cuda:0"))
+    launcher.launch([("small", 7, b"s" * 24)], homes.Home("torch", "cuda:0"))
     assert "isthmus_small" in cupy.events, "another device needs its own"
 
 
@@ -331,12 +331,12 @@ def test_the_report_of_gpus_asks_the_next_library_where_one_sees_none(monkeypatc
         "cupy": SimpleNamespace(cuda=SimpleNamespace(runtime=runtime)),
         "torch": SimpleNamespace(cuda=cuda),
     }
-    monkeypatch.setattr(arrays, "find_spec", lambda name: name)
-    monkeypatch.setattr(arrays, "import_module", modules.__getitem__)
+    monkeypatch.setattr(homes, "find_spec", lambda name: name)
+    monkeypatch.setattr(homes, "import_module", modules.__getitem__)
     if cupy_sees == "two":
-        assert arrays.gpu_report() == "Chip 0, Chip 1 (seen by cupy)"
+        assert homes.gpu_report() == "Chip 0, Chip 1 (seen by cupy)"
         return
-    assert arrays.gpu_report() == "Other (seen by torch)"
+    assert homes.gpu_report() == "Other (seen by torch)"
     seen.clear()
     first = "sees no CUDA device" if cupy_sees == "nothing" else "says cudaErrorInsufficientDriver: update it"
-    assert arrays.gpu_report() == f"none: cupy {first}; torch sees no CUDA device"
+    assert homes.gpu_report() == f"none: cupy {first}; torch sees no CUDA device"

@@ -4,9 +4,9 @@ import isthmus as im
 import numpy as np
 import pytest
 from conftest import DTYPES, SIZES, THREADS
-from isthmus import arrays, backends
+from isthmus import backends, homes
 
-HOST = arrays.Home("numpy", "cpu")
+HOST = homes.Home("numpy", "cpu")
 BOUND = {"float32": 2e-6, "float64": 4e-14}  # of an entry, against the same sum of absolute values
 
 

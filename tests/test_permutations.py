@@ -12,7 +12,7 @@ import pytest
 from conftest import DTYPES, KERNELS, SIZES, THREADS, TOLERANCES, largest, oracle_matrix
 from isthmus import _native as native
 from isthmus import backends, mmd, reference
-from isthmus.arrays import HOST
+from isthmus.homes import HOST
 from scipy.stats import chi2
 
 KEY = (0x0123456789ABCDEF, 0xFEDCBA9876543210)

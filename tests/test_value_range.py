@@ -4,9 +4,9 @@ import isthmus as im
 import numpy as np
 import pytest
 from conftest import DTYPES
-from isthmus import arrays, backends
+from isthmus import backends, homes
 
-HOST = arrays.Home("numpy", "cpu")
+HOST = homes.Home("numpy", "cpu")
 SHAPES = [(1, 1), (3, 7), (5, 16), (70, 33), (300, 1000), (4, 9, 5), (2, 500, 129)]
 
 

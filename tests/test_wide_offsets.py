@@ -10,7 +10,7 @@ from concurrent.futures import ProcessPoolExecutor
 import isthmus as im
 import numpy as np
 import pytest
-from isthmus import arrays
+from isthmus import homes
 from isthmus.spectral import SAMPLINGS
 from numpy.lib.stride_tricks import as_strided
 
@@ -125,7 +125,7 @@ def huge_pages():
 
 
 def test_huge_pages_are_asked_for_large_results(huge_pages):
-    result = arrays.Home("numpy", "cpu").empty((1 << 24,), np.dtype(np.float32))
+    result = homes.Home("numpy", "cpu").empty((1 << 24,), np.dtype(np.float32))
     first = result.ctypes.data
     assert advised_bytes(first, first + result.nbytes) >= result.nbytes - (1 << 22)
 

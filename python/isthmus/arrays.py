@@ -1,19 +1,20 @@
-"""The one file that knows array libraries: numpy, CuPy, torch, and what numpy can read (lists, tables)."""
+"""Arrays of numpy, CuPy and torch, and what numpy can read (lists, tables): checked, brought to one home.
+
+With `homes` the only file that knows array libraries.
+"""
 
 from __future__ import annotations
 
 import sys
 import warnings
 from collections.abc import Callable, Iterable, Mapping
-from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
 from functools import lru_cache, wraps
-from importlib import import_module
-from importlib.util import find_spec
 from numbers import Real
 from typing import Any, ParamSpec, TypeAlias, TypeVar
 
 import numpy as np
+
+from .homes import HOST, Home, torch_dtype
 
 Array: TypeAlias = np.ndarray[Any, Any]
 _P = ParamSpec("_P")
@@ -21,103 +22,6 @@ _R = TypeVar("_R")
 
 _HOST_DEVICES = (1, 3)  # DLPack's numbers for the host's memory, plain and pinned
 _CHUNK = 1 << 18  # elements per step of the search for NaN: 1 to 2 MB, so one pass over memory
-
-
-@dataclass(frozen=True)
-class Home:
-    """Where arrays live: the user's library and device. Arrays on "cpu" are handled as numpy arrays."""
-
-    library: str
-    device: str
-
-    @property
-    def on_host(self) -> bool:
-        return self.device == "cpu"
-
-    @property
-    def xp(self) -> Any:
-        """The namespace that computes on these arrays: numpy on the host, else the library itself."""
-        return np if self.on_host else sys.modules[self.library]
-
-    def __str__(self) -> str:
-        return f"{self.library} on {self.device}"
-
-    def empty(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Any:
-        """A new array whose values are arbitrary."""
-        with self.guard():
-            return self.xp.empty(shape, **self._options(dtype))
-
-    def full(self, shape: tuple[int, ...], value: float, dtype: np.dtype[Any]) -> Any:
-        """A new array of one value; on a GPU without a copy from the host."""
-        with self.guard():
-            return self.xp.full(shape, value, **self._options(dtype))
-
-    def arange(self, count: int) -> Any:
-        """The integers below `count`; on a GPU without a copy from the host."""
-        with self.guard():
-            return self.xp.arange(count, **self._options(np.dtype(np.int64)))
-
-    def asarray(self, values: Any, dtype: np.dtype[Any]) -> Any:
-        """Host values as an array of this home."""
-        if self.library == "torch" and isinstance(values, np.ndarray):
-            values = np.require(values, requirements=["C", "W"])  # torch takes no others
-        with self.guard():
-            return self.xp.asarray(values, **self._options(dtype))
-
-    def wait_for_copies(self) -> None:
-        """Until what `asarray` copied to a GPU can be read on every stream: CuPy does not wait by itself."""
-        if self.library == "cupy":
-            with self.guard():
-                self.xp.cuda.get_current_stream().synchronize()
-
-    def give(self, values: Any) -> Any:
-        """A host result as the user gets it: a torch tensor, without a copy, where the input was one."""
-        if self.library == "torch" and self.on_host:
-            return sys.modules["torch"].from_numpy(np.ascontiguousarray(values)).reshape(np.shape(values))
-        return values[()] if self.library == "numpy" else values
-
-    def free_bytes(self) -> int | None:
-        """Free memory of the device, the library's own pool included; None on the host: ask the system."""
-        if self.on_host:
-            return None
-        cuda = self.xp.cuda
-        if self.library == "torch":
-            pooled = cuda.memory_reserved(self.device) - cuda.memory_allocated(self.device)
-            return int(cuda.mem_get_info(self.device)[0] + pooled)
-        with self.guard():
-            return int(cuda.Device(self.index).mem_info[0] + self.xp.get_default_memory_pool().free_bytes())
-
-    def guard(self) -> AbstractContextManager[Any]:
-        """Where CuPy allocates and computes inside a `with` block; torch follows its tensors."""
-        return self.xp.cuda.Device(self.index) if self.library == "cupy" else nullcontext()
-
-    def workspace(self, size: int) -> Any:
-        """So many bytes on a GPU, on a border of 256; freed in the order of the current stream."""
-        return self.empty((size,), np.dtype(np.uint8))
-
-    def chip(self) -> tuple[int, int]:
-        """Compute capability of a GPU, 90 for 9.0, and its number of multiprocessors."""
-        return _chip(self.library, self.index)
-
-    @property
-    def index(self) -> int:
-        """The number of the GPU."""
-        return int(self.device.partition(":")[2] or 0)
-
-    def stream(self) -> int:
-        """The address of the library's current stream on a GPU."""
-        if self.library == "torch":
-            return int(self.xp.cuda.current_stream(self.device).cuda_stream)
-        with self.guard():
-            return int(self.xp.cuda.get_current_stream().ptr)
-
-    def _options(self, dtype: np.dtype[Any]) -> dict[str, Any]:
-        if self.library == "torch" and not self.on_host:
-            return {"dtype": _torch_dtype(dtype), "device": self.device}
-        return {"dtype": dtype}
-
-
-HOST = Home("numpy", "cpu")
 
 
 def on_its_device(operation: Callable[_P, _R]) -> Callable[_P, _R]:
@@ -133,16 +37,6 @@ def on_its_device(operation: Callable[_P, _R]) -> Callable[_P, _R]:
             return operation(*args, **kwargs)
 
     return guarded
-
-
-@lru_cache
-def _chip(library: str, index: int) -> tuple[int, int]:
-    if library == "torch":
-        found = sys.modules["torch"].cuda.get_device_properties(index)
-        return 10 * found.major + found.minor, found.multi_processor_count
-    attributes = sys.modules["cupy"].cuda.Device(index).attributes
-    capability = 10 * attributes["ComputeCapabilityMajor"] + attributes["ComputeCapabilityMinor"]
-    return capability, attributes["MultiProcessorCount"]
 
 
 def described(x: Any) -> tuple[int, tuple[int, ...], tuple[int, ...]]:
@@ -244,7 +138,7 @@ def narrowed(x: Any) -> Any:
 
 def _cast(x: Any, dtype: np.dtype[Any]) -> Any:
     if library(x) == "torch":
-        return x.to(_torch_dtype(dtype))
+        return x.to(torch_dtype(dtype))
     return x.astype(dtype, copy=False)
 
 
@@ -296,7 +190,7 @@ def as_dtype(x: Any, dtype: np.dtype[Any], where: Home) -> Any:
     if where.on_host:
         return np.require(x, dtype, ["C", "A"])
     if where.library == "torch":
-        return x.to(_torch_dtype(dtype)).contiguous()
+        return x.to(torch_dtype(dtype)).contiguous()
     return where.xp.ascontiguousarray(x, dtype=dtype)
 
 
@@ -376,30 +270,6 @@ def check_out(
     return target
 
 
-def gpu_report() -> str:
-    """The CUDA devices that CuPy or torch sees, or why there are none."""
-    reasons = []
-    for name in ("cupy", "torch"):
-        if find_spec(name) is None:
-            continue
-        try:
-            if name == "cupy":
-                runtime = import_module("cupy").cuda.runtime
-                names = [
-                    runtime.getDeviceProperties(i)["name"].decode() for i in range(runtime.getDeviceCount())
-                ]
-            else:
-                cuda = import_module("torch").cuda
-                names = [cuda.get_device_name(i) for i in range(cuda.device_count())]
-        except (ImportError, RuntimeError) as error:
-            reasons.append(f"{name} says {str(error).strip().partition(chr(10))[0]}")
-            continue
-        if names:
-            return f"{', '.join(names)} (seen by {name})"
-        reasons.append(f"{name} sees no CUDA device")
-    return f"none: {'; '.join(reasons) or 'neither CuPy nor torch is installed'}"
-
-
 def same(x: Any, y: Any) -> Any:
     """Which samples are equal: arrays (c, n, d), or one sample (n, d); boolean (c,), at their home.
 
@@ -448,11 +318,6 @@ def dtype_name(dtype: np.dtype[Any]) -> str:
 def _dtype_named(dtype: Any) -> np.dtype[Any]:
     """numpy's dtype of the name of another library's."""
     return np.dtype(str(dtype).removeprefix("torch.")).newbyteorder("=")
-
-
-@lru_cache
-def _torch_dtype(dtype: np.dtype[Any]) -> Any:
-    return getattr(sys.modules["torch"], dtype.name)
 
 
 def _real_dtype(dtype: np.dtype[Any]) -> np.dtype[Any]:

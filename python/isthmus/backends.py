@@ -17,9 +17,10 @@ from typing import Any
 
 import numpy as np
 
-from . import arrays, cuda_module, cupy_module, gpu, machine, reference
-from .arrays import HOST, Array, Home
+from . import arrays, cuda_module, cupy_module, gpu, homes, machine, reference
+from .arrays import Array
 from .config import settings, threads
+from .homes import HOST, Home
 from .kernel_base import Kernel
 from .spectral import Frequencies
 
@@ -348,7 +349,7 @@ def info() -> dict[str, str]:
     found["threads"] = str(_threads())
     memory = machine.available_memory()
     found["memory available"] = "unknown" if memory is None else f"{memory / 2**30:.1f} GiB"
-    found["gpu"] = arrays.gpu_report()
+    found["gpu"] = homes.gpu_report()
     found["gpu native"] = f"not used: {text}" if (text := cuda_module.launcher()[1]) else "used"
     text = why_not if native is None else cupy_module.compiler(native)[1]
     found["gpu nvrtc"] = f"not used: {text}" if text else "used"

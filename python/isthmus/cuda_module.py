@@ -9,7 +9,7 @@ from functools import lru_cache
 from importlib import import_module
 from types import ModuleType
 
-from .arrays import Home
+from .homes import Home
 
 __all__ = ["Built", "build_info", "launcher"]
 

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from .arrays import Home
+from .homes import Home
 
 __all__ = ["OPTIONS", "Compiler", "compiler", "sources"]
 

@@ -12,7 +12,8 @@ from typing import Any, Protocol
 from weakref import WeakKeyDictionary
 
 from . import arrays
-from .arrays import Array, Home
+from .arrays import Array
+from .homes import Home
 from .kernel_base import Kernel
 from .spectral import Frequencies
 

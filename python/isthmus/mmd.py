@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 
 from . import arrays, backends
-from .arrays import Array, Home
+from .arrays import Array
+from .homes import Home
 from .kernel_base import Kernel
 from .kernels import DEFAULT_KERNEL
 from .ops import Inputs, all_pairs, check_room

@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 
 from . import arrays, backends, bandwidth, machine
-from .arrays import Array, Home
+from .arrays import Array
 from .config import assume_finite
+from .homes import Home
 from .kernel_base import Kernel
 from .kernels import DEFAULT_KERNEL, Polynomial, check_kernel
 from .reference import ACTIVATIONS

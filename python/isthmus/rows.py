@@ -11,6 +11,7 @@ from sklearn.utils.validation import check_array, validate_data
 from . import arrays, backends
 from .arrays import Array
 from .config import assume_finite
+from .homes import HOST, Home
 
 __all__ = [
     "as_array",
@@ -79,9 +80,9 @@ def check_rows_beside(estimator: Any, rows: Any, name: str, X: Any, *, finite: b
     return refuse_not_finite(checked, name) if finite else checked
 
 
-def check_home(rows: Any, name: str, X: Any) -> arrays.Home:
+def check_home(rows: Any, name: str, X: Any) -> Home:
     """The home of `X`; ValueError that names both where `rows` are an array of another one."""
-    where, at = arrays.home(X) or arrays.HOST, arrays.home(rows)
+    where, at = arrays.home(X) or HOST, arrays.home(rows)
     if at is not None and at != where and not (at.on_host and where.on_host):
         raise ValueError(f"{name} must live where X lives, {where}, got {at}")
     return where
@@ -94,7 +95,7 @@ def for_model(model: Any, rows: Any) -> Any:
 
 def picked_rows(X: Any, numbers: Array) -> Any:
     """Rows of an array or a table by their numbers (m,) on the host, where `X` is."""
-    on_host = (arrays.home(X) or arrays.HOST).on_host
+    on_host = (arrays.home(X) or HOST).on_host
     return _safe_indexing(X, numbers) if on_host else X[arrays.index_of(numbers, X)]
 
 
@@ -105,7 +106,7 @@ def labels_on_host(y: Any) -> Any:
 
 def as_array(rows: Any) -> Any:
     """Rows of an array, a list or a table as a numpy array; those on a GPU as they are."""
-    return np.asarray(rows) if (arrays.home(rows) or arrays.HOST).on_host else rows
+    return np.asarray(rows) if (arrays.home(rows) or HOST).on_host else rows
 
 
 def as_given(values: Any, X: Any) -> Any:
@@ -116,14 +117,14 @@ def as_given(values: Any, X: Any) -> Any:
 
 def refuse_not_finite(rows: Array, name: str) -> Array:
     """The rows; ValueError for NaN or infinity among them, unless `assume_finite`."""
-    where = arrays.home(rows) or arrays.HOST
+    where = arrays.home(rows) or HOST
     few = where.on_host and rows.size < _FEW
     if not assume_finite() and (few or backends.value_range(rows, where) is None):
         arrays.check_finite(rows, name)
     return rows
 
 
-def _on_device(estimator: Any, rows: Any, where: arrays.Home, name: str, least: int = 1) -> Any:
+def _on_device(estimator: Any, rows: Any, where: Home, name: str, least: int = 1) -> Any:
     if not getattr(estimator, "_on_device", False):
         raise ValueError(f"{type(estimator).__name__} needs {name} in host memory, got {where}")
     real = arrays.as_real(rows, name, where)
@@ -136,7 +137,7 @@ def _on_device(estimator: Any, rows: Any, where: arrays.Home, name: str, least: 
 
 def _on_host(rows: Any, name: str) -> Any:
     """A torch tensor as numpy sees it, in its float type; anything else as it is."""
-    return arrays.as_real(rows, name, arrays.HOST) if arrays.library(rows) == "torch" else rows
+    return arrays.as_real(rows, name, HOST) if arrays.library(rows) == "torch" else rows
 
 
 def _float_types(rows: Any) -> Any:

@@ -25,7 +25,6 @@ from sklearn.utils.validation import (
 
 from . import exact
 from .arrays import (
-    HOST,
     Array,
     as_dtype,
     check_finite,
@@ -36,6 +35,7 @@ from .arrays import (
     namespace,
     to_numpy,
 )
+from .homes import HOST
 from .rows import as_given, check_rows, check_rows_beside, labels_on_host, refuse_not_finite
 from .training import ACTIVATIONS, RATES, History, Network, Settings, Term, train
 

@@ -11,8 +11,9 @@ import numpy as np
 from scipy import special
 
 from .algebra import expit
-from .arrays import HOST, Array, beside, home, index_of, like, namespace
+from .arrays import Array, beside, home, index_of, like, namespace
 from .errors import TrainingDivergedError
+from .homes import HOST
 from .ops import project
 
 __all__ = [

@@ -14,8 +14,9 @@ from sklearn.base import (
 )
 from sklearn.utils.validation import check_is_fitted
 
-from ..arrays import HOST, Array, as_dtype, dtype_of, empty_like, home, index_of, to_numpy
+from ..arrays import Array, as_dtype, dtype_of, empty_like, home, index_of, to_numpy
 from ..errors import DomainScaleWarning, NoTargetWarning
+from ..homes import HOST
 from ..rows import as_given, check_rows
 from .domains import Domains, Given, domain_numbers, read_domains, source_mask
 from .labelled import need_labels

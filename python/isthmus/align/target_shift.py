@@ -7,7 +7,8 @@ import warnings
 import numpy as np
 
 from .. import bandwidth, ops
-from ..arrays import HOST, Array, dtype_of, home, index_of, like, namespace, to_numpy, widened
+from ..arrays import Array, dtype_of, home, index_of, like, namespace, to_numpy, widened
+from ..homes import HOST
 from ..kernels import RBF, Kernel
 from .base import Reweighter
 from .checks import check_number

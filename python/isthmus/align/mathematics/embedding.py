@@ -9,7 +9,6 @@ from sklearn.preprocessing import normalize
 
 from ... import ops
 from ...arrays import (
-    HOST,
     Array,
     as_dtype,
     beside,
@@ -22,6 +21,7 @@ from ...arrays import (
     to_numpy,
     widened,
 )
+from ...homes import HOST
 from ...kernels import Energy, Kernel
 from .pencil import row_blocks
 

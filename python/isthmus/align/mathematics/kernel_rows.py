@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 
 from ... import ops
-from ...arrays import HOST, Array, Home, dtype_of, home, index_of, like, square_block, to_numpy, widened
+from ...arrays import Array, dtype_of, home, index_of, like, square_block, to_numpy, widened
+from ...homes import HOST, Home
 from ...kernels import Kernel
 from .embedding import Rows
 

@@ -17,7 +17,8 @@ import numpy as np
 from scipy import linalg
 
 from ... import backends
-from ...arrays import HOST, Array, Home, as_dtype, beside, home, is_rows, like, namespace, to_numpy
+from ...arrays import Array, as_dtype, beside, home, is_rows, like, namespace, to_numpy
+from ...homes import HOST, Home
 
 __all__ = [
     "Moments",
