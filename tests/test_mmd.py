@@ -168,6 +168,7 @@ def test_the_biased_mmd2_of_a_sample_with_itself_is_exactly_zero(kernel, dtype, 
     w = rng.uniform(size=33)
     assert im.mmd2(x, x, kernel=kernel, estimator="biased", x_weights=w, y_weights=w.copy()) == 0
     assert im.mmd2(x, x, kernel=kernel, estimator="biased", x_weights=w) > 0
+    assert im.mmd2(x, x, kernel=kernel, estimator="biased", x_weights=np.full(len(x), 3.0)) == 0
     batch = np.stack([x, x + 1])
     values = im.mmd2(batch, np.stack([x, x]), kernel=kernel, estimator="biased")
     assert values[0] == 0

@@ -116,8 +116,10 @@ def mmd_matrix(
     across = sums[place] / (totals[:, None] * totals)
     equal = i[:, None] == i
     if estimator == "biased":
+        stacks = blocks.stacks()
         coincide = [
-            _coincide([given[names[a]], given[names[b]]], [checked[a], checked[b]]) for a, b in pairs.tolist()
+            _coincide([stacks[a], stacks[b]], [blocks.weights[a], blocks.weights[b]])
+            for a, b in pairs.tolist()
         ]
         equal = xp.concatenate(coincide)[place]
     return given.where.give(xp.where(equal, 0.0, within[:, None] + within - 2 * across))
@@ -384,12 +386,12 @@ def _mmd2(given: Inputs, kernel: Kernel, estimator: str, weights: Sequence[Any])
     biased = estimator == "biased"
     values = backends.mmd2(x, y, blocks.weights, blocks.factors(), biased, kernel, given.where)
     if biased:
-        values = given.where.xp.where(_coincide([given["X"], given["Y"]], weights), 0.0, values)
+        values = given.where.xp.where(_coincide([x, y], blocks.weights), 0.0, values)
     return values
 
 
 def _coincide(samples: Sequence[Any], weights: Sequence[Any]) -> Any:
-    """Which of c pairs of samples, with their weights, are equal; boolean (c,) or (1,), at their home.
+    """Which of c pairs of samples, with the weights of `Blocks`, are equal; boolean (c,) or (1,), at home.
 
     Their V-statistic is 0; rounding would leave some 1e-17.
     """
