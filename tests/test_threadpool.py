@@ -52,6 +52,23 @@ def test_threadpool_limits_holds_inside_its_block_and_nests(four_cpus):
     assert (threads_of_an_operation(), ours()["num_threads"]) == (4, 4)
 
 
+def test_assignments_and_their_sums_heed_threadpool_limits(four_cpus):
+    asked = []
+
+    class Recorded:
+        def __getattr__(self, name):
+            def call(*given, **how):
+                asked.append((name, how["n_threads"]))
+                return getattr(native, name)(*given, **how)
+
+            return call if name in ("random_assignments", "subset_sums") else getattr(native, name)
+
+    four_cpus.setattr(backends, "_load_native", lambda: (Recorded(), ""))
+    with threadpoolctl.threadpool_limits(limits=2):
+        im.permuted_mmd2(np.eye(3), -np.eye(3), kernel=im.RBF(1.0), n_permutations=3)
+    assert asked == [("random_assignments", 2), ("subset_sums", 2)]
+
+
 def test_config_goes_before_threadpoolctl_and_that_before_the_environment(four_cpus):
     four_cpus.setenv("ISTHMUS_NUM_THREADS", "1")
     assert threads_of_an_operation() == 1

@@ -301,7 +301,7 @@ def random_assignments(key: Array, rows: int, ones: int, bits: Any, where: Home)
         random_assignments(key, rows, ones, drawn, HOST)
         bits[...] = where.asarray(drawn.view(np.int64), np.dtype(np.int64))
     elif module is not None:
-        module.random_assignments(key0, key1, rows, ones, bits, n_threads=threads())
+        module.random_assignments(key0, key1, rows, ones, bits, n_threads=_threads())
     else:
         for b in range(len(bits)):
             bits[b] = reference.random_assignment(key, b, rows, ones)
@@ -314,7 +314,7 @@ def subset_sums(bits: Any, values: Any, where: Home) -> Any:
     if module is not None and launcher is not None:
         gpu.subset_sums(module, launcher, bits, values, sums, where)
     elif where.on_host and module is not None:
-        module.subset_sums(bits, values, sums, n_threads=threads())
+        module.subset_sums(bits, values, sums, n_threads=_threads())
     else:
         reference.subset_sums(bits, values, sums)
     return sums
