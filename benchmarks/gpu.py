@@ -165,7 +165,7 @@ def interleave(
                 milliseconds = timed(name, max(1, min(MOST_TOGETHER, int(TOGETHER / max(first[name], 1e-3)))))
                 if name in times:
                     times[name].append(milliseconds)
-    return times, first, failures
+    return times, {name: first[name] for name in times}, failures
 
 
 def _failure(error: Exception) -> str:
