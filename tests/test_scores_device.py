@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from align_toys import shifted_classes
 from isthmus import arrays
-from sklearn.base import clone
+from sklearn.base import BaseEstimator, ClassifierMixin, clone
 from sklearn.linear_model import LogisticRegression
 
 RBF = im.RBF(bandwidth=2.0)
@@ -76,6 +76,29 @@ def test_the_mmd_of_aligned_rows_is_computed_on_the_device(device, leaving):
     leaving.clear()
     im.MMDScorer(kernel=RBF)(there, device(rows), y, sample_domain=domain)
     assert leaving == []
+
+
+class SignOfFirst(ClassifierMixin, BaseEstimator):
+    """An estimator of somebody else, which answers where the rows are."""
+
+    def fit(self, X, y):
+        self.classes_ = np.array([0.0, 1.0])
+        return self
+
+    def predict(self, X):
+        return (X[:, 0] > 0) * 1.0
+
+    def predict_proba(self, X):
+        second = self.predict(X)[:, None]
+        return arrays.namespace(X).concatenate([1 - second, second], 1)
+
+
+@pytest.mark.parametrize("scorer", [im.ImportanceWeightedScorer(), im.SoftNeighborhoodDensity()], ids=str)
+def test_answers_of_other_estimators_may_be_on_the_device(device, scorer):
+    rows, y, domain = toy()
+    expected = scorer(SignOfFirst().fit(rows, y), rows, y, sample_domain=domain)
+    found = scorer(SignOfFirst().fit(rows, y), device(rows), y, sample_domain=domain)
+    assert found == pytest.approx(expected, rel=1e-6)
 
 
 def test_domains_are_packed_and_unpacked_on_the_device(device):

@@ -5,12 +5,11 @@ from __future__ import annotations
 import inspect
 from typing import Any
 
-import numpy as np
 from sklearn.model_selection._search import BaseSearchCV
 from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import has_fit_parameter
 
-from .arrays import Array, widened
+from .arrays import Array, to_numpy, widened
 from .rows import as_array
 from .splitting import DomainSplit
 
@@ -21,7 +20,8 @@ def respond(estimator: Any, method: str, rows: Any, domain: Any) -> Array:
     """What `estimator.method` says of rows of a domain: "source", "target" or the number of each row.
 
     A method that takes `domain` gets it; in a Pipeline so does the `transform` of each step that takes it. A
-    search is its `best_estimator_`. Otherwise the estimator treats the rows of both domains alike.
+    search is its `best_estimator_`. Otherwise the estimator treats the rows of both domains alike. The answer is
+    on the host, wherever the estimator gives it.
     """
     estimator = found_by_search(estimator)
     if isinstance(estimator, Pipeline):
@@ -29,7 +29,7 @@ def respond(estimator: Any, method: str, rows: Any, domain: Any) -> Array:
     if not hasattr(estimator, method):
         raise TypeError(f"{type(estimator).__name__} has no {method}, which this score needs")
     call = getattr(estimator, method)
-    return np.asarray(call(rows, domain=domain) if _takes(call, "domain") else call(rows))
+    return to_numpy(call(rows, domain=domain) if _takes(call, "domain") else call(rows))
 
 
 def aligned_rows(estimator: Any, rows: Any, domain: Any, *, predicted: bool = False) -> Any:
