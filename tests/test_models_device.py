@@ -164,6 +164,20 @@ def test_labels_weights_and_domains_may_be_on_the_device_too(device, kind):
     assert_same_fit(tuned, expected, "float64")
 
 
+@pytest.mark.parametrize("mode", ["full", "features"])
+@pytest.mark.parametrize("transfer", [False, True])
+def test_a_list_of_target_rows_follows_the_source_to_the_device(device, mode, transfer):
+    X, y, X_target, y_target = toy(MODELS[0])
+    head = im.LinearSourceClassifier() if mode == "features" else None
+    model = im.LinearSourceClassifier().fit(X, y)
+    if transfer:
+        model = im.TransferClassifier(model, align=im.CORAL()).fit(X, y, X_target, y_target)
+    given = {"mode": mode, "y": y, "target_model": head}
+    plain = im.fine_tune(model, X_target, y_target, X=X, **given)
+    there = im.fine_tune(model, X_target.tolist(), y_target, X=device(X), **given)
+    assert_close(there.predict_proba(X), plain.predict_proba(X), "float64")
+
+
 @every_model
 def test_frozen_arrays_keep_their_bits_on_a_device(device, model):
     X, y, X_target, y_target = toy(model)

@@ -10,6 +10,7 @@ from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import check_is_fitted
 
 from .align.base import Aligner
+from .arrays import as_real
 from .rows import check_home, check_rows, labels_on_host
 from .source_model import Freeze, SourceModel
 from .transfer import TransferClassifier, TransferRegressor
@@ -84,12 +85,14 @@ def fine_tune(
     overrides = {"max_iter": max_iter, "learning_rate_init": learning_rate_init, "random_state": random_state}
     target, source = (X_target, y_target), None if X is None or not joint else (X, y)
     if source is not None:
-        check_home(X_target, "X_target", X)
+        where = check_home(X_target, "X_target", X)
+        if not where.on_host:  # lists follow the arrays beside them
+            target = (as_real(X_target, "X_target", where), y_target)
         if is_classifier(last):
             check_label_sets(last.classes_, y, "the model", "y", subset=True)
     if not isinstance(model, Pipeline):
         return _fine_tuned(model, mode, target, source, freeze, target_model, overrides)
-    target = (_through(model, X_target, "target"), y_target)
+    target = (_through(model, target[0], "target"), y_target)
     source = None if source is None else (_through(model, X, "source"), y)
     pipeline = deepcopy(model)
     end = _fine_tuned(last, mode, target, source, freeze, target_model, overrides)
