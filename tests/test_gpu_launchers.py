@@ -291,6 +291,23 @@ def test_operations_run_with_the_gpu_of_their_first_cupy_array(monkeypatch):
     assert seen(np.eye(2)) == cupy.events == []
 
 
+def test_estimators_refuse_rows_of_a_gpu_that_is_not_current(monkeypatch):
+    current = SimpleNamespace(id=0)
+    array = type(
+        "ndarray", (), {"device": SimpleNamespace(id=3), "ndim": 1, "shape": (4,), "dtype": np.dtype("f4")}
+    )
+    array.astype = lambda self, dtype, copy: self
+    played = SimpleNamespace(ndarray=array, cuda=SimpleNamespace(Device=lambda: current))
+    monkeypatch.setitem(sys.modules, "cupy", played)
+    for estimator, call in ((im.CORAL(), "CORAL"), (im.LinearSourceRegressor(), "LinearSourceRegressor")):
+        message = rf"X must live on CuPy's current device, got cupy on cuda:3: call {call} inside `with .*Device\(3\):`"
+        with pytest.raises(ValueError, match=message):
+            estimator.fit(array(), [0.0])
+    current.id = 3
+    with pytest.raises(ValueError, match=r"X must have shape \(n, d\)"):
+        im.CORAL().fit(array())
+
+
 @pytest.mark.parametrize("protocol", ["__cuda_array_interface__", "__dlpack_device__"])
 def test_arrays_of_other_libraries_on_a_gpu_are_not_copied_to_the_host(protocol):
     value = {"shape": (2, 2)} if protocol == "__cuda_array_interface__" else lambda self: (2, 0)

@@ -83,6 +83,11 @@ class Home:
         """Where CuPy allocates and computes inside a `with` block; torch follows its tensors."""
         return self.xp.cuda.Device(self.index) if self.library == "cupy" else nullcontext()
 
+    @property
+    def is_current(self) -> bool:
+        """Whether what has no `guard` around it computes there too."""
+        return self.library != "cupy" or int(self.xp.cuda.Device().id) == self.index
+
     def workspace(self, size: int) -> Any:
         """So many bytes on a GPU, on a border of 256; freed in the order of the current stream."""
         return self.empty((size,), np.dtype(np.uint8))

@@ -127,6 +127,9 @@ def refuse_not_finite(rows: Array, name: str) -> Array:
 def _on_device(estimator: Any, rows: Any, where: Home, name: str, least: int = 1) -> Any:
     if not getattr(estimator, "_on_device", False):
         raise ValueError(f"{type(estimator).__name__} needs {name} in host memory, got {where}")
+    if not where.is_current:
+        advice = f"call {type(estimator).__name__} inside `with cupy.cuda.Device({where.index}):`"
+        raise ValueError(f"{name} must live on CuPy's current device, got {where}: {advice}")
     real = arrays.as_real(rows, name, where)
     if real.ndim != 2 or 0 in real.shape:
         raise ValueError(f"{name} must have shape (n, d) with n, d >= 1, got {tuple(real.shape)}")
