@@ -300,7 +300,7 @@ def test_estimators_refuse_rows_of_a_gpu_that_is_not_current(monkeypatch):
     played = SimpleNamespace(ndarray=array, cuda=SimpleNamespace(Device=lambda: current))
     monkeypatch.setitem(sys.modules, "cupy", played)
     for estimator, call in ((im.CORAL(), "CORAL"), (im.LinearSourceRegressor(), "LinearSourceRegressor")):
-        message = rf"X must live on CuPy's current device, got cupy on cuda:3: call {call} inside `with .*Device\(3\):`"
+        message = rf"on CuPy's current device, got cupy on cuda:3: call {call} inside `with .*Device\(3\):`"
         with pytest.raises(ValueError, match=message):
             estimator.fit(array(), [0.0])
     current.id = 3

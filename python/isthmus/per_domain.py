@@ -20,8 +20,8 @@ def respond(estimator: Any, method: str, rows: Any, domain: Any) -> Array:
     """What `estimator.method` says of rows of a domain: "source", "target" or the number of each row.
 
     A method that takes `domain` gets it; in a Pipeline so does the `transform` of each step that takes it. A
-    search is its `best_estimator_`. Otherwise the estimator treats the rows of both domains alike. The answer is
-    on the host, wherever the estimator gives it.
+    search is its `best_estimator_`. Otherwise the estimator treats the rows of both domains alike. The
+    answer is on the host, wherever the estimator gives it.
     """
     estimator = found_by_search(estimator)
     if isinstance(estimator, Pipeline):
