@@ -261,8 +261,12 @@ def test_a_map_that_is_fitted_again_has_new_frequencies_on_the_gpu(emulated_gpu,
 
 
 def test_what_is_not_finite_shows_in_the_result(emulated_gpu, rng):
-    """The host does not look: that would wait for the GPU."""
+    """The host does not look: that would wait for the GPU. Infinity is far away."""
     (x,) = on_gpu(emulated_gpu, rows(rng, 20, 3, "float32"))
+    far = x.clone()
+    x[3, 1], far[3, 1] = float("inf"), 1e6
+    expected = oracle_mmd2(far.numpy(), far.numpy()[::2] + 1, RBF, "unbiased")
+    assert abs(float(im.mmd2(x, far[::2] + 1, kernel=RBF)) - expected) <= TOLERANCES["float32"].mmd
     x[3, 1] = float("nan")
     matrix = im.kernel_matrix(x, kernel=RBF)
     assert matrix.isnan()[3, 4] and not matrix.isnan()[4, 5]

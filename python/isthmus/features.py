@@ -70,7 +70,8 @@ class RandomFourierFeatures(_FeatureMap):
     Fitted: `kernel_` (numbers only); `mean_` (d,); `frequencies_` (d, D / 2), which is W;
     `amplitude_`, which is a; `signs_` (3, m) and `scales_` (m,), what a structured W is made of, else None.
 
-    Rows may be CuPy arrays or CUDA tensors: the features stay there; `mean` and `mmd2` are on the host.
+    Rows may be CuPy arrays or CUDA tensors: the features stay there; `mean` and `mmd2` are on the host. What
+    backends make of the fitted arrays is kept between calls: replace these, do not write into them.
 
     Accuracy, against float64 on the same rows and frequencies: 5e-6 for float32, 1e-13 for float64, times the
     larger of 1 and the largest phase.
@@ -234,7 +235,8 @@ class NystroemFeatures(_FeatureMap):
     float64, with eigenvalues below m eps times the largest left out, eps that of the float type of X;
     `rank_`, how many are kept.
 
-    Rows may be CuPy arrays or CUDA tensors: the features stay there; the landmarks are on the host.
+    Rows may be CuPy arrays or CUDA tensors: the features stay there; the landmarks are on the host, and to
+    choose them "kmeans++" copies all rows there.
 
     Cost: O(m^2 d + m^3) to fit; O(n m (d + m)) time and O(n m) memory for the features of n rows.
     Source: Williams and Seeger, NIPS 2000.

@@ -54,7 +54,7 @@ def mmd2(
     TypeError : not an array of real numbers.
     ValueError : X and Y differ in library or device, shapes disagree, a value is not finite, or fewer than
         two rows with "unbiased". Values on a device are not looked at, so that nothing waits for it: there
-        what would be refused gives NaN.
+        NaN, and weights that leave no pair, give NaN; a row with an infinity is far from all others.
 
     Cost: O(b (n + m)^2 d) time, O(b (n + m) d) memory: the kernel matrix is never formed.
     Source: Gretton et al., JMLR 13 (2012), section 2.2; with weights of sum 1, the unbiased mean within X is

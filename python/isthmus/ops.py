@@ -45,7 +45,7 @@ def kernel_matrix(X: Any, Y: Any = None, *, kernel: Kernel = DEFAULT_KERNEL, out
     TypeError : not an array of real numbers.
     ValueError : X and Y differ in library or device, widths disagree, a value is not finite or too large to
         square, or `out` does not fit or shares memory with an input. Values on a device are not looked at:
-        there such ones give NaN or infinity.
+        there NaN gives NaN, and a row with an infinity is infinitely far from all others.
     MemoryError : the matrix is larger than the memory there is; nothing was allocated.
 
     Cost: O(n m d) time, O(n m) memory. `kernel_matmul` and `mmd2` never store the matrix.
@@ -189,7 +189,7 @@ class Inputs:
     """The arrays of one call: brought to one home and dtype, then checked by name.
 
     The host reads no value of arrays on a device: it would wait for the device, and a CUDA graph could not
-    capture the call. What checks would refuse shows as NaN in the result there.
+    capture the call. NaN shows in the result there, infinity as rows that are far from all others.
 
     Only `optional` arguments and `weights` may be None. `resolve` may widen arrays to float64, so read those
     for a backend after it.
