@@ -9,7 +9,8 @@ from types import ModuleType, SimpleNamespace
 import isthmus as im
 import numpy as np
 import pytest
-from isthmus import arrays, backends, cuda_module, cupy_module, homes
+from isthmus import arrays, backends, cuda_module, cupy_module, gpu, homes
+from isthmus.spectral import Frequencies
 
 native = pytest.importorskip("isthmus._native", reason="the compiled module is not built")
 KERNEL = im.RBF(1.0)
@@ -289,6 +290,18 @@ def test_operations_run_with_the_gpu_of_their_first_cupy_array(monkeypatch):
     assert cupy.events.pop() == "end of device 3"
     cupy.events.clear()
     assert seen(np.eye(2)) == cupy.events == []
+
+
+def test_frequencies_are_copied_once_and_can_then_be_read_on_every_stream(monkeypatch):
+    cupy = PlayedCupy()
+    done = SimpleNamespace(synchronize=lambda: cupy.events.append("waited"))
+    cupy.cuda.get_current_stream = lambda: done
+    cupy.asarray = lambda values, dtype: cupy.events.append("copied") or values
+    monkeypatch.setitem(sys.modules, "cupy", cupy)
+    drawn, where = Frequencies(np.eye(2), np.zeros(2)), homes.Home("cupy", "cuda:1")
+    first, again = (gpu._placed(native, drawn, where) for _ in range(2))
+    assert first is again
+    assert [event for event in cupy.events if "device" not in event] == ["copied", "copied", "waited"]
 
 
 def test_estimators_refuse_rows_of_a_gpu_that_is_not_current(monkeypatch):

@@ -6,7 +6,7 @@ import isthmus as im
 import numpy as np
 import pytest
 from conftest import KERNELS, largest, oracle_matrix
-from isthmus import gpu
+from isthmus import cupy_module, gpu
 
 native = pytest.importorskip("isthmus._native")
 torch = pytest.importorskip("torch")
@@ -245,3 +245,15 @@ def test_sums_over_marked_rows_equal_the_formula(emulated_library, rows, rng):
         found.append(sums.numpy())
     np.testing.assert_allclose(found[0], marks @ values, rtol=0, atol=1e-12)
     assert np.array_equal(*found)
+
+
+def test_the_reference_on_a_gpu_launches_nothing(emulated_gpu, rng, monkeypatch):
+    """Also where the next best launcher is there."""
+    monkeypatch.setattr(cupy_module, "compiler", lambda module: (emulated_gpu, ""))
+    x, y = (rng.normal(size=(n, 2)) for n in (9, 7))
+    given = {"kernel": im.RBF(gamma=0.1), "n_permutations": 5, "random_state": 0}
+    expected = im.permuted_mmd2(x, y, **given)
+    with im.config(backend="reference"):
+        found = im.permuted_mmd2(*map(emulated_gpu.torch.from_numpy, (x, y)), **given)
+    assert emulated_gpu.launched == []
+    np.testing.assert_allclose(found.numpy(), expected, atol=1e-14)

@@ -500,3 +500,8 @@ def test_the_worse_aligned_model_has_the_larger_shift():
         pipeline.fit(train.X, train.y, sample_domain=train.sample_domain)
         found.append([of(scorer, pipeline, test) for scorer in (im.MMDScorer(), im.ProxyADistanceScorer())])
     assert (np.array(found[1]) > np.array(found[0]) + 0.2).all()
+
+
+@pytest.mark.parametrize("rows", [np.eye(3, dtype=np.float32), [[0, 1], [2, 3]]], ids=["array", "list"])
+def test_aligned_rows_are_float64(rows):
+    assert aligned_rows(im.LinearSourceClassifier(), rows, "target").dtype == np.float64
