@@ -232,6 +232,13 @@ def test_a_pipeline_trains_a_source_model_on_the_device(device, leaving):
     assert there.score(device(X), device(y)) == plain.score(X, y)
 
 
+@pytest.mark.parametrize("kind", [im.LinearSourceRegressor, im.CORAL, im.NystroemFeatures])
+def test_rows_of_other_devices_are_refused(kind):
+    rows = pytest.importorskip("torch").empty(5, 2, device="meta")
+    with pytest.raises(ValueError, match="X must live on the CPU or a CUDA device, got torch on meta"):
+        kind().fit(rows, np.zeros(5))
+
+
 @pytest.mark.parametrize("trained", [False, True])
 def test_rows_of_two_homes_are_refused(device, trained):
     X, y, X_target, y_target = toy(im.LinearSourceClassifier())

@@ -169,9 +169,14 @@ def _common_home(named: Mapping[str, Any]) -> Home:
         if owner and at != where:
             raise ValueError(f"{name} must live where {owner} lives, {where}, got {at}")
         where, owner = at, name
-    if not where.on_host and not where.device.startswith("cuda"):
-        raise ValueError(f"{owner} must live on the CPU or a CUDA device, got {where}")
+    check_supported(where, owner)
     return where
+
+
+def check_supported(where: Home, name: str) -> None:
+    """ValueError unless the arrays called `name` live on the CPU or a CUDA device."""
+    if not where.on_host and not where.device.startswith("cuda"):
+        raise ValueError(f"{name} must live on the CPU or a CUDA device, got {where}")
 
 
 def as_real(x: Any, name: str, where: Home) -> Any:

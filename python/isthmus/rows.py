@@ -127,6 +127,7 @@ def refuse_not_finite(rows: Array, name: str) -> Array:
 def _on_device(estimator: Any, rows: Any, where: Home, name: str, least: int = 1) -> Any:
     if not getattr(estimator, "_on_device", False):
         raise ValueError(f"{type(estimator).__name__} needs {name} in host memory, got {where}")
+    arrays.check_supported(where, name)
     if not where.is_current:
         advice = f"call {type(estimator).__name__} inside `with cupy.cuda.Device({where.index}):`"
         raise ValueError(f"{name} must live on CuPy's current device, got {where}: {advice}")
