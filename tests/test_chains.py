@@ -20,7 +20,11 @@ KERNELS = {name: im.RBF(gamma=gammas) for name, gammas in GAMMAS.items()} | {
     "uneven": sum(
         (w * im.RBF(gamma=g) for w, g in zip(UNEVEN[1:], GAMMAS["ratio-2"][1:], strict=True)),
         UNEVEN[0] * im.RBF(gamma=GAMMAS["ratio-2"][0]),
-    )
+    ),
+    # Their weights are 0 by underflow: the first of a chain, a chain of its own.
+    "vanishing": im.RBF(gamma=[0.02, 0.3, 0.5])
+    + 1e-200 * (1e-200 * (im.RBF(gamma=0.01) + im.RBF(gamma=0.07))),
+    "nothing": 1e-200 * (1e-200 * im.RBF(gamma=[0.01, 0.03])),
 }
 
 

@@ -23,7 +23,7 @@ struct Term {
 };
 
 // RBF kernels that share one exponential: weights of e, e^2, e^4, e^8 and e^16, with e = 2^-(factor u), 0 for those
-// that are missing. A longer chain of squarings would break the float32 promise.
+// that are missing; the first is there. A longer chain of squarings would break the float32 promise.
 constexpr size_t kLongestChain = 5;
 struct RbfChain {
     double factor, weights[kLongestChain];
@@ -36,7 +36,7 @@ struct Terms {
     Pairing pairing;
     const RbfChain* chains;  // the same sum when all terms are RBF and there are several, else none
     size_t n_chains;
-    bool even;  // all weights but those of 0 are equal
+    bool even;  // all weights but those that are missing are equal
 };
 
 // How a panel holds its rows: element (row r, dimension k) at [k * cols + r], or, where a matrix unit multiplies them,

@@ -136,7 +136,7 @@ Terms Pass::view() const {
     bool even = true;
     for (const RbfChain& chain : chains)
         for (std::size_t i = 0; i < chain.length; ++i)
-            even = even && (chain.weights[i] == 0 || chain.weights[i] == chains[0].weights[0]);
+            even = even && ((i > 0 && chain.weights[i] == 0) || chain.weights[i] == chains[0].weights[0]);
     return {terms.data(), terms.size(), pairing, chains.data(), chains.size(), even};
 }
 

@@ -112,7 +112,7 @@ inline Ordered ordered(const Pass& pass) {
     for (const RbfChain& chain : pass.chains) {
         int squarings = 0;
         for (std::size_t k = 0; k < chain.length; ++k, ++squarings) {
-            if (chain.weights[k] == 0) continue;
+            if (k > 0 && chain.weights[k] == 0) continue;
             found.terms.push_back({pass.terms[0].kernel, chain.weights[k], chain.factor * double(1 << k), {}});
             found.squarings.push_back(squarings);
             squarings = 0;
