@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from conftest import DTYPES, KERNELS, TOLERANCES, largest, oracle_matrix, oracle_mmd2
 from gpu_checks import CHECKS
-from isthmus import backends, cupy_module
+from isthmus import arrays, backends, cupy_module
 
 CHIPS = {"plain": 75, "tensor": 90}
 PATHS = [("float32", "plain"), ("float32", "tensor"), ("float64", "plain")]
@@ -109,6 +109,19 @@ def test_batches_and_weights_agree(emulated_gpu, dtype, estimator, rng):
             expected = oracle_mmd2(x[i], y[i], RBF, estimator, wx, w)
             assert abs(float(found[i]) - expected) <= TOLERANCES[dtype].mmd
     check_ran(emulated_gpu, "sum")
+
+
+def test_rows_are_centred_on_the_mean_of_their_item(emulated_gpu, rng, monkeypatch):
+    """No result shows it: pairs that lose their digits are formed again from the rows."""
+    x, y = (rng.normal(size=(2, n, 2)) + np.array([0.0, 10.0])[:, None, None] for n in (520, 20))
+    spaces, plain = [], arrays.Home.workspace
+    monkeypatch.setattr(
+        arrays.Home, "workspace", lambda self, size: spaces.append(plain(self, size)) or spaces[-1]
+    )
+    im.mmd2(*on_gpu(emulated_gpu, x, y), kernel=RBF)
+    means = np.concatenate([x, y], axis=1).mean(1).ravel()
+    found = np.lib.stride_tricks.sliding_window_view(spaces[0].numpy().view(np.float64), means.size)
+    assert np.isclose(found, means, rtol=1e-12).all(1).sum() == 1
 
 
 def test_equal_samples_have_a_v_statistic_of_0(emulated_gpu, rng):
