@@ -3,6 +3,7 @@
 #pragma once
 
 #include <algorithm>
+#include <cassert>
 #include <vector>
 
 #include "pack.cuh"
@@ -52,6 +53,7 @@ class Description {
         return end;
     }
     Size* room(std::size_t words) {
+        assert(words <= cuda::kWords);
         if (tasks_.empty() || tasks_.back().count + words > cuda::kWords) tasks_.push_back({});
         Size* const to = tasks_.back().words + tasks_.back().count;
         tasks_.back().count += words;

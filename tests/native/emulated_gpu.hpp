@@ -153,8 +153,12 @@ inline bool any_of_block(bool value) {
 inline void sync_block() { any_of_block(false); }
 inline void sync_warp() { emulated_gpu::wait_at(emulated_gpu::own_warp()); }
 
-inline void stream16(float* to, const float (&from)[4]) { std::memcpy(to, from, 16); }
-inline void stream16(double* to, const double (&from)[2]) { std::memcpy(to, from, 16); }
+template <class T, int kCount>
+inline void stream16(T* to, const T (&from)[kCount]) {
+    static_assert(sizeof(from) == 16);
+    if (std::uintptr_t(to) % 16) std::abort();  // a GPU stops there
+    std::memcpy(to, from, 16);
+}
 
 inline double from_lane_xor(double value, int mask) {
     using namespace emulated_gpu;
