@@ -219,7 +219,8 @@ inline float flushed(float x) { return std::fabs(x) < 0x1p-126f ? std::copysign(
 inline float approximate_exp2(float x) {
     const double exact = std::exp2(double(x));
     const float below = flushed(emulated_gpu::truncated(exact));
-    return below == 0 || double(below) == exact || bits_of(x) * 0x9e3779b9u >> 31 ? below : std::nextafterf(below, 2.0f);
+    return below == 0 || double(below) == exact || bits_of(x) * 0x9e3779b9u >> 31 ? below
+                                                                                  : std::nextafterf(below, 2.0f);
 }
 
 // Fragments as PTX defines them for mma.m16n8k8 of TF32; the low bits of operands are not looked at.
