@@ -141,16 +141,19 @@ struct Diagonals {
     static constexpr Size kShared = kThreads / kWarp * sizeof(double);
     ISTHMUS_DEVICE static void run(const Task& t) {
         const Sample<T> sample = t.samples[block()];
+        const int lanes = t.terms.count ? kWarp : 1;  // of a row
         double total = 0;
-        for (Size row = Size(thread()); row < sample.count; row += kThreads) {
+        for (Size row = Size(thread() / lanes); row < sample.count; row += Size(kThreads / lanes)) {
             double value = t.at_zero, norm = 0;
             if (t.terms.count) {
-                for (Size k = 0; k < t.d; ++k) {
+                for (Size k = Size(thread() % kWarp); k < t.d; k += kWarp) {
                     const double x = double(sample.rows[row * sample.stride + k]);
                     norm = fma(x, x, norm);
                 }
+                for (int mask = kWarp / 2; mask; mask /= 2) norm += from_lane_xor(norm, mask);
                 value += value_of_any<double>(t.terms, norm);
             }
+            if (thread() % lanes) continue;
             const double weight = sample.weights ? double(sample.weights[row]) : 1.0;
             total += weight * weight * value;
         }
