@@ -8,9 +8,8 @@ namespace {
 std::vector<Launch> small_mmd2(const Device& device, const Stack<float>& x, const Stack<float>& y, std::size_t n_items,
                                std::size_t d, const KernelSum& kernel, const Factors& factors, bool with_diagonal,
                                double* values) {
-    const bool deep = d > 128,
-               large = device.capability == 80 || device.capability / 10 == 9 || device.capability / 10 == 10;
-    if (device.capability < 80 || d > (large ? 256u : 128u)) return {};
+    const bool deep = d > 128;
+    if (device.capability < 80 || d > (is_large(device) ? 256u : 128u)) return {};
     if (x.first.count + y.first.count > std::size_t(cuda::kSmallRows)) return {};
     const Run run{engines_of("base"), 1, nullptr};
     const std::vector<Pass> passes = passes_of(run, kernel);

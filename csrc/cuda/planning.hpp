@@ -60,8 +60,12 @@ std::string typed(const char* kernel) {
     return std::string(kernel) + "_" + type_name<T>();
 }
 
-// How a tile is formed. Tensor cores win where they are wide beside the plain units: on chips for data centres. `fast`:
-// of two bf16 parts a number there.
+// The large chips of a generation: tensor cores wide beside the plain units, 163 KB of shared memory for a block.
+inline bool is_large(const Device& device) {
+    return device.capability == 80 || device.capability / 10 == 9 || device.capability / 10 == 10;
+}
+
+// How a tile is formed: on tensor cores where these win; `fast`, of two bf16 parts a number there.
 template <class T>
 struct Shape {
     bool tensor, two_parts;
@@ -69,8 +73,7 @@ struct Shape {
     std::string name;
     Shape(const Device& device, Pairing pairing, bool fast = false) {
         const bool products = pairing == Pairing::Gram || pairing == Pairing::Dot;
-        const bool wide = device.capability == 80 || device.capability == 90 || device.capability == 100;
-        tensor = std::is_same_v<T, float> && products && wide;
+        tensor = std::is_same_v<T, float> && products && is_large(device);
         side = std::is_same_v<T, float> ? std::size_t(cuda::Large::kSide) : std::size_t(cuda::Wide::kSide);
         two_parts = tensor && fast;
         name = two_parts ? "fast" : tensor ? "tensor" : type_name<T>();
